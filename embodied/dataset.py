@@ -1,0 +1,261 @@
+"""The native dataset: a folder with one ``.npy`` per column and ``dataset.json``.
+
+An episode of ``T`` transitions has ``T + 1`` rows of what is observed (``observation`` and the named
+``state`` fields) and ``T`` entries of what belongs to a transition (``action``, ``terminated``,
+``truncated`` and further columns such as ``success``). Transition ``t`` of episode ``e`` lies between
+the rows ``t + e`` and ``t + e + 1``, so that no sample ever crosses an episode. Columns are
+memory-mapped: opening costs nothing and reading touches only what is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embodied.errors import UserError
+from embodied.files import read_json, sha256_file
+from embodied.types import Array, Field, LazyColumns, Transitions
+
+SCHEMA_VERSION = 1
+STATE, EXTRA = "state.", "column."  # prefixes of the named fields and of the further columns
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a dataset says of itself.
+
+    Attributes:
+        environment: Short name (or Gymnasium id) of where it was collected; tasks are found by it.
+        action: Unit, meaning and bounds of the action.
+        fields: The named state fields, with units and frames.
+        control_hz: Control rate in Hz, 0 when unknown.
+        origin: How it came about: behaviour, seeds, versions (JSON values).
+    """
+
+    environment: str
+    action: Field
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    control_hz: float = 0.0
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode: ``observation`` [T+1, O], ``action`` [T, A] and the named columns beside them."""
+
+    observation: Array
+    action: Array
+    terminated: bool  # a true terminal state at the end, not a time limit
+    state: Mapping[str, Array] = field(default_factory=dict)  # [T+1, *shape]
+    columns: Mapping[str, Array] = field(default_factory=dict)  # [T, ...]
+
+
+class Dataset:
+    """A native dataset opened for reading.
+
+    Raises:
+        UserError: The folder is missing, of another version, or a column is missing or truncated.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "dataset.json").is_file():
+            raise UserError(
+                f"{self.folder} is not a dataset folder (no dataset.json); "
+                "check the path or make one with `embodied collect`"
+            )
+        keys = ("schema_version", "info", "episode_lengths", "columns")
+        description = read_json(self.folder / "dataset.json", keys)
+        if description["schema_version"] != SCHEMA_VERSION:
+            raise UserError(
+                f"{self.folder} has dataset version {description['schema_version']}, this program "
+                f"reads version {SCHEMA_VERSION}; collect it again"
+            )
+        self.info = info_from_json(description["info"])
+        self.episode_lengths: npt.NDArray[np.int64] = np.asarray(
+            description["episode_lengths"], np.int64
+        )
+        self._columns = {
+            name: self._open(name, entry) for name, entry in description["columns"].items()
+        }
+        for name in ("observation", "action", "terminated", "truncated"):
+            if name not in self._columns:
+                raise UserError(f"{self.folder} lacks the column {name}; collect it again")
+
+    def _open(self, name: str, entry: Mapping[str, Any]) -> Array:
+        path = self.folder / f"{name}.npy"
+        rows = len(self) + (self.num_episodes if entry["per"] == "row" else 0)
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            raise UserError(f"{path} is missing or truncated; collect the dataset again") from None
+        if array.shape != (rows, *entry["shape"]) or array.dtype.str != entry["dtype"]:
+            raise UserError(
+                f"{path} holds {array.dtype.str}{list(array.shape)} where dataset.json says "
+                f"{entry['dtype']}{[rows, *entry['shape']]}; collect the dataset again"
+            )
+        return array
+
+    def __len__(self) -> int:
+        return int(self.episode_lengths.sum())
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.episode_lengths)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of ``dataset.json``, which itself holds the hash of every column."""
+        return sha256_file(self.folder / "dataset.json")
+
+    @cached_property
+    def episode_starts(self) -> npt.NDArray[np.int64]:
+        """Index of the first transition of every episode, int64 [episodes]."""
+        return np.concatenate([[0], np.cumsum(self.episode_lengths)[:-1]]).astype(np.int64)
+
+    @cached_property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Row of ``s_t`` for every transition, int64 [N]; ``s_{t+1}`` is the row after it."""
+        return np.arange(len(self)) + np.repeat(np.arange(self.num_episodes), self.episode_lengths)
+
+    @property
+    def column_names(self) -> list[str]:
+        """Every stored column, with its prefix."""
+        return sorted(self._columns)
+
+    def column(self, name: str) -> Array:
+        """Return a memory-mapped column by its stored name."""
+        if name not in self._columns:
+            raise UserError(
+                f"{self.folder} has no column {name!r}; it has {', '.join(self.column_names)}"
+            )
+        return self._columns[name]
+
+    def has(self, name: str) -> bool:
+        """Return whether a column of that stored name exists."""
+        return name in self._columns
+
+    def transitions(self, index: npt.NDArray[np.int64] | slice) -> Transitions:
+        """Return the transitions at ``index``; named fields and columns are read when used."""
+        rows = self.rows[index]
+
+        def gather(name: str, at: Any) -> Array:
+            return np.asarray(self._columns[name][at])
+
+        def named(prefix: str, at: Any) -> LazyColumns:
+            return LazyColumns(
+                {
+                    name.removeprefix(prefix): partial(gather, name, at)
+                    for name in self._columns
+                    if name.startswith(prefix)
+                }
+            )
+
+        return Transitions(
+            observation=gather("observation", rows),
+            action=gather("action", index),
+            next_observation=gather("observation", rows + 1),
+            terminated=gather("terminated", index),
+            truncated=gather("truncated", index),
+            state=named(STATE, rows),
+            next_state=named(STATE, rows + 1),
+            columns=named(EXTRA, index),
+        )
+
+    def chunks(self, size: int = 65_536) -> Iterator[slice]:
+        """Yield consecutive slices of transitions of at most ``size``."""
+        for start in range(0, len(self), size):
+            yield slice(start, min(start + size, len(self)))
+
+    def episode(self, index: int) -> Episode:
+        """Return one episode as arrays."""
+        start, length = int(self.episode_starts[index]), int(self.episode_lengths[index])
+        here, rows = slice(start, start + length), slice(start + index, start + index + length + 1)
+        return Episode(
+            observation=np.asarray(self._columns["observation"][rows]),
+            action=np.asarray(self._columns["action"][here]),
+            terminated=bool(self._columns["terminated"][start + length - 1]),
+            state={
+                name.removeprefix(STATE): np.asarray(column[rows])
+                for name, column in self._columns.items()
+                if name.startswith(STATE)
+            },
+            columns={
+                name.removeprefix(EXTRA): np.asarray(column[here])
+                for name, column in self._columns.items()
+                if name.startswith(EXTRA)
+            },
+        )
+
+    def episode_ends(self, name: str) -> Array:
+        """Return a per-transition column at the last transition of every episode."""
+        return self.column(name)[self.episode_starts + self.episode_lengths - 1]
+
+    def check_finite(self, names: Iterable[str] = ("observation", "action")) -> None:
+        """Stop at the first non-finite value of the named columns, saying where it is."""
+        for name in names:
+            column = self.column(name)
+            for start in range(0, len(column), 65_536):
+                block = np.asarray(column[start : start + 65_536])
+                if not np.isfinite(block).all():
+                    bad = start + int(np.argwhere(~np.isfinite(block))[0][0])
+                    raise UserError(
+                        f"{self.folder}: {name} has NaN or infinity at row {bad}; "
+                        "remove that episode with `embodied data filter` or collect it again"
+                    )
+
+
+def info_from_json(value: Mapping[str, Any]) -> DatasetInfo:
+    """Read a DatasetInfo back from the JSON that ``info_to_json`` gave."""
+    try:
+        return DatasetInfo(
+            environment=str(value["environment"]),
+            action=_field_from_json(value["action"]),
+            fields={name: _field_from_json(item) for name, item in value["fields"].items()},
+            control_hz=float(value["control_hz"]),
+            origin=dict(value["origin"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"dataset.json is malformed ({error}); collect the dataset again") from None
+
+
+def info_to_json(info: DatasetInfo) -> dict[str, Any]:
+    """Return the JSON form of a DatasetInfo."""
+    return asdict(info)
+
+
+def _field_from_json(value: Mapping[str, Any]) -> Field:
+    def bounds(key: str) -> tuple[float, ...] | None:
+        return None if value[key] is None else tuple(float(item) for item in value[key])
+
+    return Field(
+        shape=tuple(int(size) for size in value["shape"]),
+        unit=str(value["unit"]),
+        meaning=str(value["meaning"]),
+        frame=str(value["frame"]),
+        low=bounds("low"),
+        high=bounds("high"),
+    )
+
+
+def open_datasets(paths: Sequence[str | Path]) -> list[Dataset]:
+    """Open several datasets and check that they hold the same observation and action."""
+    datasets = [Dataset(path) for path in paths]
+    if not datasets:
+        raise UserError("no dataset named; give one with data=FOLDER")
+    first = datasets[0]
+    for other in datasets[1:]:
+        for name in ("observation", "action"):
+            if other.column(name).shape[1:] != first.column(name).shape[1:]:
+                raise UserError(
+                    f"{other.folder} has {name} size {other.column(name).shape[1]}, {first.folder} "
+                    f"has {first.column(name).shape[1]}; use datasets of one environment"
+                )
+    return datasets

@@ -1,0 +1,87 @@
+"""Short names to objects: the only place where a name from a config becomes code.
+
+Each name maps to a ``module:object`` string that is imported when it is asked for. A config that
+came with somebody's run can therefore do no more than a name in these tables can. Third parties add
+names by an entry point in the group ``embodied.<kind>``, for example ``embodied.reward``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from embodied.errors import UserError
+
+# ``environment`` entries are makers of vector environments, ``behaviour`` of behaviours and so on;
+# the stages say with which arguments each kind is called.
+NAMES: dict[str, dict[str, str]] = {
+    "task": {
+        "reach": "sim.tasks.reach:ReachTask",
+        "push": "sim.tasks.push:PushTask",
+    },
+    "environment": {
+        "reach": "sim:make",
+        "push": "sim:make",
+        "gymnasium": "sim.gymnasium_adapter:make",
+    },
+    "behaviour": {
+        "random": "sim.behaviours:RandomBehaviour",
+        "scripted": "sim.behaviours:ScriptedBehaviour",
+    },
+    "reward": {
+        "text2reward": "rewards.text2reward:generate",
+        "file": "rewards.file:load",
+        "constant": "rewards.constant:ConstantReward",
+        "success": "rewards.success:SuccessReward",
+    },
+    "provider": {
+        "recorded": "rewards.providers.recorded:RecordedProvider",
+        "openai": "rewards.providers.openai_http:OpenAIProvider",
+    },
+    "policy": {
+        "iql": "policies.iql:IQL",
+        "bc": "policies.bc:BC",
+    },
+    "robot": {
+        "mujoco_so101": "real_robot.drivers.mujoco_robot:MujocoRobot",
+    },
+}
+
+FOLDERS = ("embodied", "rewards", "policies", "sim", "real_robot")
+
+
+def names(kind: str) -> list[str]:
+    """Return every known name of a kind, ours and those of installed entry points."""
+    return sorted({*NAMES[kind], *(point.name for point in entry_points(group=f"embodied.{kind}"))})
+
+
+def resolve(kind: str, name: str) -> Any:
+    """Import and return the object behind a short name.
+
+    Raises:
+        UserError: The name is unknown; the message lists those that are known.
+    """
+    target = NAMES[kind].get(name)
+    if target is None:
+        for point in entry_points(group=f"embodied.{kind}"):
+            if point.name == name:
+                return point.load()
+        raise UserError(f"unknown {kind} {name!r}; known: {', '.join(names(kind))}")
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def check_siblings() -> None:
+    """Stop when another installed package shadows one of our generically named folders."""
+    root = Path(__file__).resolve().parent.parent
+    for folder in FOLDERS:
+        spec = importlib.util.find_spec(folder)
+        found = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if found != root / folder:
+            raise UserError(
+                f"the package {folder!r} resolves to {found or 'nothing'}, not to {root / folder}: "
+                "another package of that name shadows it; remove it or use a fresh environment"
+            )
