@@ -1,10 +1,10 @@
 """The native dataset: a folder with one ``.npy`` per column and ``dataset.json``.
 
-An episode of ``T`` transitions has ``T + 1`` rows of what is observed (``observation`` and the named
-``state`` fields) and ``T`` entries of what belongs to a transition (``action``, ``terminated``,
-``truncated`` and further columns such as ``success``). Transition ``t`` of episode ``e`` lies between
-the rows ``t + e`` and ``t + e + 1``, so that no sample ever crosses an episode. Columns are
-memory-mapped: opening costs nothing and reading touches only what is asked for.
+An episode of ``T`` transitions has ``T + 1`` rows of what is observed (``observation`` and the
+named ``state`` fields) and ``T`` entries of what belongs to a transition (``action``,
+``terminated``, ``truncated`` and further columns such as ``success``). Transition ``t`` of episode
+``e`` lies between the rows ``t + e`` and ``t + e + 1``, so that no sample ever crosses an episode.
+Columns are memory-mapped: opening costs nothing and reading touches only what is asked for.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode: ``observation`` [T+1, O], ``action`` [T, A] and the named columns beside them."""
+    """One episode: ``observation`` [T+1, O], ``action`` [T, A] and the columns beside them."""
 
     observation: Array
     action: Array
@@ -197,6 +197,13 @@ class Dataset:
     def episode_ends(self, name: str) -> Array:
         """Return a per-transition column at the last transition of every episode."""
         return self.column(name)[self.episode_starts + self.episode_lengths - 1]
+
+    def true_reward(self) -> npt.NDArray[np.float32] | None:
+        """Return the reward of the true-reward control [N]: success, or the environment's own."""
+        for name in ("success", "environment_reward"):
+            if self.has(f"{EXTRA}{name}"):
+                return np.asarray(self.column(f"{EXTRA}{name}"), np.float32)
+        return None
 
     def check_finite(self, names: Iterable[str] = ("observation", "action")) -> None:
         """Stop at the first non-finite value of the named columns, saying where it is."""

@@ -34,6 +34,11 @@ def label_path(dataset: Dataset, name: str) -> Path:
     return dataset.folder / "labels" / f"{name}.parquet"
 
 
+def reward_folder(dataset: Dataset, name: str) -> Path:
+    """Return where the code and provenance of the reward behind a label are kept."""
+    return label_path(dataset, name).with_suffix(".reward")
+
+
 def write_labels(
     dataset: Dataset,
     name: str,

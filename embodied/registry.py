@@ -32,10 +32,11 @@ NAMES: dict[str, dict[str, str]] = {
         "scripted": "sim.behaviours:ScriptedBehaviour",
     },
     "reward": {
-        "text2reward": "rewards.text2reward:generate",
-        "file": "rewards.file:load",
-        "constant": "rewards.constant:ConstantReward",
-        "success": "rewards.success:SuccessReward",
+        "text2reward": "rewards.makers:text2reward",
+        "file": "rewards.makers:from_file",
+        "saved": "rewards.makers:from_run",
+        "constant": "rewards.makers:constant",
+        "success": "rewards.makers:success",
     },
     "provider": {
         "recorded": "rewards.providers.recorded:RecordedProvider",
@@ -44,6 +45,11 @@ NAMES: dict[str, dict[str, str]] = {
     "policy": {
         "iql": "policies.iql:IQL",
         "bc": "policies.bc:BC",
+    },
+    "package": {
+        "make": "policies.package:make",
+        "save": "policies.package:save",
+        "load": "policies.package:load_package",
     },
     "robot": {
         "mujoco_so101": "real_robot.drivers.mujoco_robot:MujocoRobot",

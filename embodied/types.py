@@ -109,6 +109,23 @@ class Reward(Protocol):
 
 
 @dataclass(frozen=True)
+class RewardContext:
+    """What a maker of rewards (``registry`` kind ``reward``) is given besides its own options.
+
+    Attributes:
+        folder: Where it may keep transcript, code and provenance.
+        task: The documented task, or None for an environment without one.
+        sample: Transitions that a new reward is tried on before it is accepted, or None.
+        provider: Makes the configured language model's provider, when one is needed.
+    """
+
+    folder: Path
+    task: Task | None
+    sample: Transitions | None
+    provider: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True)
 class Start:
     """One start of an episode: the physics' initial state and the goal that the task drew."""
 
@@ -118,7 +135,7 @@ class Start:
 
 @runtime_checkable
 class Task(Protocol):
-    """What a task is, apart from any simulator loop: documented fields and pure functions of arrays.
+    """What a task is, apart from any simulator: documented fields and pure functions of arrays.
 
     ``measured`` is what a simulator or a robot with a tracker can measure, batched over ``N``:
     ``joint_position`` and ``joint_velocity`` (in ``joints`` order), ``joint_target`` (the last
@@ -133,6 +150,7 @@ class Task(Protocol):
     objects: tuple[str, ...]  # names of the free bodies
     control_hz: float
     max_steps: int  # control steps of an episode; then it is truncated
+    still_speed: float  # m/s; ``still_steps`` counts the control steps in a row below it
     fields: Mapping[str, Field]  # the documented state: what reward code may read
     action: Field  # low and high are the bounds of one control step
 

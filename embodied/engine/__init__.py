@@ -1,0 +1,4 @@
+"""What every algorithm shares: stacked networks, one flat buffer, data on the training device.
+
+Needs torch and numpy alone.
+"""

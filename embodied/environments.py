@@ -1,0 +1,88 @@
+"""Environments and tasks by config: the only way the stages reach a simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from embodied.errors import UserError
+from embodied.registry import names, resolve
+from embodied.types import Field, Task
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """Which environment, and how many of it at once."""
+
+    name: str  # short name of an environment maker
+    num_envs: int = 64  # sub-environments that are stepped together
+    threads: int | None = None  # physics threads; every core when null (native tasks only)
+    max_steps: int | None = None  # control steps of an episode; the task's own when null
+    id: str | None = None  # Gymnasium id (env=gymnasium only)
+
+    @property
+    def title(self) -> str:
+        """The name that datasets and results carry."""
+        return self.id or self.name
+
+
+def make_environment(config: EnvConfig, num_envs: int | None = None) -> Any:
+    """Return the vector environment, with ``num_envs`` in place of the config's where given."""
+    if config.num_envs < 1:
+        raise UserError(f"env.num_envs is {config.num_envs}; it must be at least 1")
+    if config.max_steps is not None and config.max_steps < 1:
+        raise UserError(f"env.max_steps is {config.max_steps}; it must be at least 1")
+    maker = resolve("environment", config.name)
+    options: dict[str, Any] = {"num_envs": num_envs or config.num_envs}
+    if config.max_steps is not None:
+        options["max_steps"] = config.max_steps
+    if config.id is not None:
+        return maker(config.id, **options)
+    return maker(config.name, threads=config.threads, **options)
+
+
+def make_task(name: str) -> Task | None:
+    """Return the documented task of that name, or None for an environment without one."""
+    return resolve("task", name)() if name in names("task") else None
+
+
+def require_task(name: str) -> Task:
+    """Return the documented task of that name.
+
+    Raises:
+        UserError: The environment documents no state fields, so no reward can be written for it.
+    """
+    task = make_task(name)
+    if task is None:
+        raise UserError(
+            f"{name} documents no state fields, which this command needs; tasks with fields: "
+            f"{', '.join(names('task'))} (README, 'Your own task', shows how to add one)"
+        )
+    return task
+
+
+def describe_action(env: Any, task: Task | None) -> Field:
+    """Return the action's documentation, from the task or else from the environment's space."""
+    if task is not None:
+        return task.action
+    space = env.single_action_space
+    if not hasattr(space, "low"):
+        raise UserError(f"the action space {space} is not continuous; only Box actions are learnt")
+    return Field(
+        shape=space.shape,
+        unit="1",
+        meaning="the environment's action",
+        low=tuple(float(value) for value in space.low),
+        high=tuple(float(value) for value in space.high),
+    )
+
+
+def environment_from_json(value: Mapping[str, Any]) -> EnvConfig:
+    """Read an EnvConfig back from the JSON of a dataset or a policy package."""
+    try:
+        return EnvConfig(**value)
+    except TypeError as error:
+        raise UserError(
+            f"malformed environment description ({error}); make the file again"
+        ) from None

@@ -1,0 +1,115 @@
+"""``result.json``: what an evaluation found, beside its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from embodied.dataset import Episode
+from embodied.environments import environment_from_json
+from embodied.episodes import outcome_arrays
+from embodied.files import read_json
+from embodied.runs import RunFolder
+from embodied.statistics import summary
+
+CONTROLS = ("bc", "constant_reward", "true_reward")  # besides the behaviour that made the data
+
+
+def outcomes_of(policies: Sequence[Sequence[Episode]]) -> dict[str, Any]:
+    """Return ``success`` and ``return``, one array of episodes per policy, or None if unknown."""
+    found = [outcome_arrays(episodes) for episodes in policies]
+    return {
+        key: None if any(item[key] is None for item in found) else [item[key] for item in found]
+        for key in ("success", "return")
+    }
+
+
+def describe(
+    run: RunFolder,
+    packages: Mapping[str, Sequence[Any]],
+    outcomes: Mapping[str, Mapping[str, Any]],
+    episodes: int,
+    wall_s: float | None,
+) -> dict[str, Any]:
+    """Return the content of ``result.json``.
+
+    Args:
+        run: The run; it keeps the outcomes of the behaviour that made its data.
+        packages: The evaluated policies by arm: ``policy`` and ``CONTROLS``.
+        outcomes: By arm, what ``outcomes_of`` gave.
+        episodes: Episodes per policy.
+        wall_s: Seconds of training; those of the run's earlier result when None.
+    """
+    described = packages["policy"][0].description
+    rows = {arm: summarise(item) for arm, item in outcomes.items()}
+    rows["behaviour"] = summarise(behaviour(run))
+    earlier = run.path / "result.json"
+    if wall_s is None and earlier.is_file():
+        wall_s = read_json(earlier, ("wall_s",))["wall_s"]
+    return {
+        "schema_version": 1,
+        "task": environment_from_json(described["environment"]).title,
+        "instruction": described["instruction"],
+        "policy": described["algorithm"],
+        "reward": described["reward"],
+        "seeds": [item.description["seed"] for item in packages["policy"]],
+        "episodes": episodes,
+        "steps": described["steps"],
+        "wall_s": wall_s,
+        **rows["policy"],
+        "controls": {key: rows.get(key) for key in ("behaviour", *CONTROLS)},
+        "notes": notes(run, packages["policy"]),
+    }
+
+
+def summarise(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the statistics of one row."""
+    return {
+        "success": summary(outcome["success"]) if outcome["success"] else None,
+        "return": summary(outcome["return"], with_iqm=True) if outcome["return"] else None,
+    }
+
+
+def behaviour(run: RunFolder) -> dict[str, Any]:
+    """Return the outcomes of the datasets' own episodes, as ``train`` kept them."""
+    kept = read_json(run.path / "behaviour.json", ("success", "return"))
+    return {
+        key: [np.asarray(item) for item in kept[key]] if kept[key] else None
+        for key in ("success", "return")
+    }
+
+
+def notes(run: RunFolder, policies: Sequence[Any]) -> list[str]:
+    """Return what a reader of the numbers has to know."""
+    datasets, seeds = len({item.description["data"] for item in policies}), len(policies)
+    manifest = run.manifest
+    sharing = f"{seeds} training seed(s) share {datasets} dataset(s)"
+    if 1 < datasets == seeds:
+        sharing = "each training seed has its own dataset"
+    return [
+        "success is judged at the last step of an episode, of the last checkpoint",
+        sharing,
+        f"{manifest.get('matmul_precision', 'float32')} matrix products on "
+        f"{manifest.get('processor')}, {manifest.get('torch_threads')} threads",
+    ]
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the result with its controls as text."""
+    rows = {f"{result['policy']} (this reward)": result, **result["controls"]}
+    lines = [f"{'':26}{'success':>9}  95 % interval    return   per seed"]
+    for name, row in rows.items():
+        if row is None:
+            continue
+        success, returns = row["success"], row["return"]
+        cells = ["        -", "               "]
+        if success:
+            low, high = success["ci95"]
+            cells = [f"{success['mean']:9.2f}", f"  {low:5.2f} - {high:5.2f}"]
+        per_seed = (success or returns or {"per_seed": []})["per_seed"]
+        seeds = " ".join(f"{value:.2f}" for value in per_seed)
+        mean = f"{returns['mean']:9.2f}" if returns else "        -"
+        lines.append(f"{name:26}{cells[0]}{cells[1]:16}{mean}   {seeds}")
+    return "\n".join(lines)

@@ -1,0 +1,157 @@
+"""``embodied evaluate``: rollouts of policy packages, statistics, videos and the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embodied.config import build
+from embodied.dataset import Episode
+from embodied.environments import EnvConfig, environment_from_json, make_environment, make_task
+from embodied.episodes import concatenate
+from embodied.errors import UserError
+from embodied.files import read_json, write_json
+from embodied.registry import resolve
+from embodied.results import CONTROLS, describe, outcomes_of, table
+from embodied.rollout import rollout
+from embodied.runs import RunFolder, read_metrics
+from embodied.stages.film import film_both
+from embodied.types import RewardContext
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How a run is evaluated."""
+
+    episodes: int = 100  # per policy package
+    seed: int = 2_000_000  # of the starts, the same for every package
+    videos: bool = True  # film a success and a failure
+
+
+def evaluate(run: RunFolder, config: EvaluateConfig, wall_s: float | None = None) -> Path:
+    """Evaluate every package of a run; return ``evaluations/<n>``.
+
+    The run's own ``result.json`` and ``report.html`` are those of its newest evaluation.
+
+    Raises:
+        UserError: The run has no packages.
+    """
+    packages = find_packages(run)
+    env = environment_from_json(packages["policy"][0].description["environment"])
+    episodes = {
+        arm: evaluate_policies(env, policies, config.episodes, config.seed)
+        for arm, policies in packages.items()
+    }
+    outcomes = {arm: outcomes_of(items) for arm, items in episodes.items()}
+    result = describe(run, packages, outcomes, config.episodes, wall_s)
+    folder = run.next_folder("evaluations")
+    filmed = {"videos": {}, "missing": "videos are switched off"}
+    if config.videos:
+        filmed = film_both(env, packages["policy"], episodes["policy"], config.seed, folder)
+    write_json(folder / "result.json", result)
+    write_json(folder / "videos.json", filmed)
+    write_json(folder / "episode.json", reward_over_episode(run, env.title, episodes["policy"]))
+    write_json(run.path / "result.json", result)
+    write_report(run, folder)
+    return folder
+
+
+def find_packages(run: RunFolder) -> dict[str, list[Any]]:
+    """Load every policy package of a run by arm, in the order of the training seeds."""
+    load = resolve("package", "load")
+    places = {"policy": run.path / "policy"}
+    places |= {arm: run.path / "controls" / arm for arm in CONTROLS}
+    found = {
+        arm: [load(item) for item in sorted(place.iterdir(), key=lambda path: int(path.name))]
+        for arm, place in places.items()
+        if place.is_dir()
+    }
+    if not found.get("policy"):
+        raise UserError(
+            f"{run.path} has no policy yet; finish it with: embodied train resume={run.path}"
+        )
+    return found
+
+
+def evaluate_policies(
+    env_config: EnvConfig, policies: Sequence[Any], episodes: int, seed: int
+) -> list[list[Episode]]:
+    """Return the episodes of each policy, all stepped in one vector environment.
+
+    Every policy meets the same starts: sub-environment ``i`` of each is seeded ``seed + i``.
+    """
+    native = env_config.id is None
+    each = episodes if native else min(episodes, env_config.num_envs)
+    env = make_environment(env_config, each * len(policies))
+    seeds = [seed + i for i in range(each)] * len(policies)
+
+    def act(observation: Any, state: Any, start: Any) -> Any:
+        parts = np.split(observation, len(policies))
+        return np.concatenate(
+            [
+                policy.predict(part, deterministic=True)[0]
+                for policy, part in zip(policies, parts, strict=True)
+            ]
+        )
+
+    found: list[list[Episode]] = [[] for _ in policies]
+    try:
+        for index, episode in rollout(env, act, -(-episodes // each), seeds):
+            found[index // each].append(episode)
+    finally:
+        env.close()
+    return [items[:episodes] for items in found]
+
+
+def reward_over_episode(
+    run: RunFolder, task_name: str, episodes: list[list[Episode]]
+) -> dict[str, Any]:
+    """Return the reward's total and terms at every step of one episode of the first seed."""
+    folder, task = run.path / "reward", make_task(task_name)
+    if task is None or not (folder / "reward.py").is_file():
+        return {}
+    reward = resolve("reward", "saved")(RewardContext(folder, task, None, None), path=str(run.path))
+    score = reward.score(concatenate(episodes[0][:1]))
+    return {
+        "total": [float(item) for item in score.total],
+        "terms": {key: [float(item) for item in value] for key, value in score.terms.items()},
+        "caption": "Terms of the reward over the first evaluation episode of the first seed.",
+    }
+
+
+def write_report(run: RunFolder, folder: Path) -> None:
+    """Write ``report.html`` of an evaluation, and the same page at the top of the run."""
+    from embodied.report import ReportContent, build_report
+
+    filmed = read_json(folder / "videos.json", ("videos", "missing"))
+    episode = read_json(folder / "episode.json")
+    code = run.path / "reward" / "reward.py"
+    deployments = sorted(run.path.glob("deployments/*/result.json"))
+    content = ReportContent(
+        result=read_json(folder / "result.json"),
+        metrics=read_metrics(run),
+        reward_source=code.read_text(encoding="utf-8") if code.is_file() else None,
+        terms=episode.get("terms"),
+        total=episode.get("total"),
+        terms_caption=episode.get("caption", ""),
+        videos={key: folder / name for key, name in filmed["videos"].items()},
+        missing_videos=filmed["missing"],
+        deployment=read_json(deployments[-1]) if deployments else None,
+        manifest=run.manifest,
+    )
+    for path in (folder / "report.html", run.path / "report.html"):
+        build_report(path, content)
+
+
+def run(path: str, values: dict[str, Any]) -> Path:
+    """Entry of the command line."""
+    started = time.monotonic()
+    folder = evaluate(RunFolder.open(path), build(EvaluateConfig, values))
+    print(table(read_json(folder / "result.json")))
+    print(f"{folder / 'report.html'} ({time.monotonic() - started:.0f} s)")
+    return folder

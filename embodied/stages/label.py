@@ -1,0 +1,55 @@
+"""``embodied label``: apply a reward to a stored dataset in one vectorised pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embodied.config import build
+from embodied.dataset import Dataset
+from embodied.environments import make_task
+from embodied.labels import reward_folder, write_labels
+from embodied.progress import progress_bar
+from embodied.stages.reward import make_reward
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """What ``label`` is asked for."""
+
+    reward: dict[str, Any]  # short name and options of the reward
+    provider: dict[str, Any]  # used when a language model has to be asked
+    instruction: str | None = None  # the sentence; the task's own when null
+    path: str | None = None  # of a hand-written reward or of a run with an accepted one
+    label: str = "default"  # name of the label column
+    check_transitions: int = 4096  # stored transitions that a new reward is tried on
+
+
+def label(data: str | Path, config: LabelConfig) -> Path:
+    """Label a dataset; its own files are only read.
+
+    Raises:
+        UserError: No such dataset, no acceptable reward, or a non-finite score.
+    """
+    dataset = Dataset(data)
+    task = make_task(dataset.info.environment)
+    options = dict(config.reward)
+    if "instruction" in options and options["instruction"] is None and task is not None:
+        options["instruction"] = task.instruction
+    rng = np.random.default_rng(0)
+    count = min(config.check_transitions, len(dataset))
+    sample = dataset.transitions(np.sort(rng.choice(len(dataset), count, replace=False)))
+    folder = reward_folder(dataset, config.label)
+    made = make_reward(options, config.provider, folder, task, sample)
+    with progress_bar(len(dataset), "label", " transitions") as bar:
+        return write_labels(dataset, config.label, made, bar.update)
+
+
+def run(data: str, values: dict[str, Any]) -> Path:
+    """Entry of the command line."""
+    path = label(data, build(LabelConfig, values))
+    print(f"labels written to {path}")
+    return path

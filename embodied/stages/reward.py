@@ -1,0 +1,111 @@
+"""``embodied reward``: make a reward from a sentence (or a file), check it and keep it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from embodied.config import build
+from embodied.environments import EnvConfig, make_environment, require_task
+from embodied.episodes import concatenate
+from embodied.errors import UserError
+from embodied.files import read_json
+from embodied.registry import resolve
+from embodied.rollout import rollout
+from embodied.runs import RunFolder
+from embodied.stages.collect import make_behaviour
+from embodied.types import Reward, RewardContext, Task, Transitions
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """What ``reward`` is asked for."""
+
+    env: EnvConfig  # the task that the reward is for
+    reward: dict[str, Any]  # short name and options of the reward maker
+    provider: dict[str, Any]  # short name and options of the language model's provider
+    instruction: str | None = None  # the sentence; the task's own when null
+    path: str | None = None  # of a hand-written reward (reward=file) or a run (reward=saved)
+    check: bool = False  # print the diagnostics
+    check_episodes: int = 128  # episodes that a new reward is tried on
+    seed: int = 0  # of those episodes
+
+
+def make_reward(
+    config: dict[str, Any],
+    provider: dict[str, Any],
+    context_folder: Path,
+    task: Task | None,
+    sample: Transitions | None,
+) -> Reward:
+    """Return the reward that the config names, accepted by its checks.
+
+    Raises:
+        UserError: An unknown name or option, or no acceptable reward could be made.
+    """
+    maker = resolve("reward", config["name"])
+    context = RewardContext(
+        folder=context_folder,
+        task=task,
+        sample=sample,
+        provider=lambda: make_provider(provider, context_folder),
+    )
+    options = {key: value for key, value in config.items() if key != "name"}
+    try:
+        reward: Reward = maker(context, **options)
+    except TypeError as error:
+        raise UserError(f"reward {config['name']}: {error}") from None
+    return reward
+
+
+def make_provider(config: dict[str, Any], folder: Path) -> Any:
+    """Return the provider that the config names; it keeps raw replies in ``folder``."""
+    maker = resolve("provider", config["name"])
+    options = {key: value for key, value in config.items() if key != "name"}
+    return maker(build(maker.Config, options, "provider"), folder)
+
+
+def sample_transitions(env_config: EnvConfig, episodes: int, seed: int) -> Transitions:
+    """Return transitions of the scripted behaviour's mixture: successes and failures both."""
+    num_envs = min(env_config.num_envs, episodes)
+    env = make_environment(env_config, num_envs)
+    try:
+        behaviour = make_behaviour("scripted", env, seed, {})
+        count = -(-episodes // num_envs)
+        return concatenate([item for _, item in rollout(env, behaviour.act, count, seed)])
+    finally:
+        env.close()
+
+
+def reward(config: RewardConfig) -> RunFolder:
+    """Make a reward and keep it in ``runs/<date>-reward/reward/``."""
+    task = require_task(config.env.title)
+    sample = sample_transitions(config.env, config.check_episodes, config.seed)
+    instruction = config.instruction or task.instruction
+    options = dict(config.reward)
+    if "instruction" in options:
+        options["instruction"] = instruction
+    run = RunFolder.create(
+        "reward", yaml.safe_dump({"command": "reward", "reward": options}), {"command": "reward"}
+    )
+    make_reward(options, config.provider, run.path / "reward", task, sample)
+    return run
+
+
+def run(values: dict[str, Any]) -> RunFolder:
+    """Entry of the command line."""
+    config = build(RewardConfig, values)
+    made = reward(config)
+    folder = made.path / "reward"
+    if (folder / "reward.py").is_file():
+        print((folder / "reward.py").read_text(encoding="utf-8").rstrip())
+    if config.check:
+        print(json.dumps(read_json(folder / "diagnostics.json"), indent=2))
+    print(
+        f"reward kept in {folder}; use it with: embodied label DATA reward=saved path={made.path}"
+    )
+    return made

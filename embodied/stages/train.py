@@ -1,0 +1,312 @@
+"""``embodied train``: offline training of a policy and its controls, resumable at any moment."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from embodied import checkpoints
+from embodied.config import build
+from embodied.dataset import EXTRA, Dataset, open_datasets
+from embodied.engine.precision import set_matmul_precision
+from embodied.environments import EnvConfig
+from embodied.episodes import outcome_arrays
+from embodied.errors import UserError
+from embodied.files import read_json, sha256_bytes, write_json
+from embodied.interrupts import stop_on_interrupt
+from embodied.labels import read_labels, reward_folder
+from embodied.progress import progress_bar
+from embodied.registry import resolve
+from embodied.results import table
+from embodied.runs import MetricsLog, RunFolder
+from embodied.stages.arms import Group, make_groups, reward_columns
+from embodied.stages.evaluate import EvaluateConfig, evaluate, evaluate_policies
+
+BLOCK = 50  # updates between two looks at Ctrl-C and at the schedule of logs
+CURVE_SEED_OFFSET = 500_000  # keeps the curve's starts apart from the final evaluation's
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which datasets and which of their labels."""
+
+    paths: tuple[str, ...]  # one for all training seeds, or one per seed
+    label: str = "default"  # the label column that is the reward
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What ``train`` is asked for."""
+
+    env: EnvConfig  # where the policy is evaluated
+    data: DataConfig  # the labelled datasets
+    policy: dict[str, Any]  # short name and hyper-parameters of the algorithm
+    name: str = "train"  # part of the run folder's name
+    seeds: tuple[int, ...] = (0, 1, 2)  # training seeds, all trained at once
+    steps: int = 10_000  # updates
+    controls: bool = True  # also train BC, constant reward and true reward
+    standardise_reward: bool = True  # labels get mean 0 and standard deviation 1 per dataset
+    matmul_precision: str = "float32"  # or bf16: faster products where the processor has them
+    device: str = "cpu"  # or cuda
+    threads: int | None = None  # CPU threads; every core when null
+    log_every: int = 250  # updates between two lines of metrics
+    checkpoint_every: int = 1000  # updates between two checkpoints
+    curve_every: int = 1000  # updates between two evaluations for the learning curve; 0 for none
+    curve_episodes: int = 32  # episodes of such an evaluation, per network
+    evaluation_episodes: int = 100  # episodes of the final evaluation, per network
+    evaluation_seed: int = 1_000_000  # of the evaluation's starts, the same for every network
+    videos: bool = True  # film a success and a failure
+    tensorboard: bool = False  # also write TensorBoard files
+
+
+def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
+    """Train, evaluate the last checkpoint and report; ``run`` continues an earlier run.
+
+    Raises:
+        UserError: Data that is missing, damaged, unlabelled or of another environment.
+        KeyboardInterrupt: After Ctrl-C, once the checkpoint is written.
+    """
+    check(config)
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    set_matmul_precision(config.matmul_precision)
+    datasets, labels, reward = open_labelled(config)
+    columns = reward_columns(
+        datasets, labels, controls=config.controls, scaled=config.standardise_reward
+    )
+    groups = make_groups(
+        config.policy,
+        datasets,
+        columns,
+        controls=config.controls,
+        seeds=config.seeds,
+        steps=config.steps,
+        device=config.device,
+    )
+    if run is None:
+        run = RunFolder.create(
+            config.name, yaml.safe_dump({"command": "train", **asdict(config)}), {}
+        )
+        run.write_manifest(manifest(config, datasets, reward))
+        keep_reward(config, datasets[0], run)
+    wall_s = fit(config, run, groups)
+    export(config, run, groups, datasets)
+    write_json(run.path / "behaviour.json", behaviour_outcomes(datasets))
+    evaluate(
+        run,
+        EvaluateConfig(config.evaluation_episodes, config.evaluation_seed, config.videos),
+        wall_s=wall_s,
+    )
+    return run
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse settings that cannot work, before anything is written."""
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device={config.device}, but torch sees no GPU; use device=cpu")
+    for key in ("steps", "log_every", "checkpoint_every", "evaluation_episodes"):
+        if getattr(config, key) < 1:
+            raise UserError(f"{key} is {getattr(config, key)}; it must be at least 1")
+    if not config.seeds or len(set(config.seeds)) != len(config.seeds):
+        raise UserError(f"seeds is {list(config.seeds)}; give at least one, none of them twice")
+
+
+def open_labelled(
+    config: TrainConfig,
+) -> tuple[list[Dataset], list[np.ndarray[Any, np.dtype[np.float32]]], dict[str, Any]]:
+    """Return datasets, labels and the reward's provenance, everything checked."""
+    datasets = open_datasets(config.data.paths)
+    if len(datasets) not in (1, len(config.seeds)):
+        raise UserError(
+            f"{len(datasets)} datasets for {len(config.seeds)} seeds; give one dataset for all "
+            "seeds, or one for each"
+        )
+    for dataset in datasets:
+        dataset.check_finite()
+        if dataset.info.environment != config.env.title:
+            raise UserError(
+                f"{dataset.folder} was collected in {dataset.info.environment!r}, the evaluation "
+                f"runs in {config.env.title!r}; say env={dataset.info.environment}"
+            )
+    read = [read_labels(dataset, config.data.label) for dataset in datasets]
+    provenance = [metadata["reward"] for _, metadata in read]
+    if any(item != provenance[0] for item in provenance):
+        raise UserError("the datasets were labelled by different rewards; label them all with one")
+    return datasets, [values for values, _ in read], provenance[0]
+
+
+def manifest(
+    config: TrainConfig, datasets: list[Dataset], reward: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a run folder remembers of its inputs."""
+    return {
+        "command": "train",
+        "device": config.device,
+        "matmul_precision": config.matmul_precision,
+        "torch_threads": torch.get_num_threads(),
+        "data": [{"path": str(d.folder.resolve()), "sha256": d.digest} for d in datasets],
+        "reward": reward,
+        "reward_sha256": sha256_bytes(repr(sorted(reward.items())).encode()),
+    }
+
+
+def keep_reward(config: TrainConfig, dataset: Dataset, run: RunFolder) -> None:
+    """Copy the reward's code and provenance from beside the labels into the run."""
+    folder = reward_folder(dataset, config.data.label)
+    if folder.is_dir():
+        shutil.copytree(folder, run.path / "reward")
+
+
+def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> float:
+    """Train every group to ``config.steps``, from the newest checkpoint; return the seconds."""
+    found = checkpoints.load_newest(run.path / "checkpoints")
+    step, wall_s = 0, 0.0
+    if found is not None:
+        step, state = found
+        wall_s = float(state["wall_s"])
+        for group in groups:
+            prefix = f"{group.algorithm}/"
+            group.learner.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            )
+    log = MetricsLog(run, keep_until_step=step, tensorboard=config.tensorboard)
+    started = time.monotonic() - wall_s
+    with stop_on_interrupt() as stop, progress_bar(config.steps, "train", " updates") as bar:
+        bar.update(step)
+        while step < config.steps:
+            before, step = step, min(step + BLOCK, config.steps)
+            metrics: dict[str, Any] = {}
+            for group in groups:
+                measured = group.learner.update(group.data, step - before)
+                metrics |= group.per_arm(measured, len(config.seeds))
+            bar.update(step - before)
+
+            def due(every: int, before: int = before, step: int = step) -> bool:
+                return every > 0 and (step // every > before // every or step == config.steps)
+
+            if due(config.log_every):
+                stop_at_nan(metrics, run)
+                line: dict[str, Any] = {
+                    "step": step,
+                    "wall_s": time.monotonic() - started,
+                    **metrics,
+                }
+                if due(config.curve_every):
+                    line |= curves(config, groups)
+                log.write(line)
+            if due(config.checkpoint_every) or stop.asked:
+                save(run, step, groups, time.monotonic() - started)
+            if stop.asked:
+                print(f"stopped at update {step}; go on with: embodied train resume={run.path}")
+                raise KeyboardInterrupt
+    return time.monotonic() - started
+
+
+def stop_at_nan(metrics: dict[str, list[float]], run: RunFolder) -> None:
+    """Stop before a diverged learner overwrites the last sound checkpoint."""
+    for key, values in metrics.items():
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"{key} became NaN or infinite; the last sound checkpoint is in {run.path}; "
+                "lower policy.learning_rate or policy.temperature"
+            )
+
+
+def save(run: RunFolder, step: int, groups: list[Group], wall_s: float) -> None:
+    """Write a checkpoint of every group."""
+    state = {"wall_s": torch.tensor(wall_s, dtype=torch.float64)}
+    for group in groups:
+        for key, value in group.learner.state_dict().items():
+            state[f"{group.algorithm}/{key}"] = value.cpu()
+    checkpoints.save(run.path / "checkpoints", step, state)
+
+
+def export(
+    config: TrainConfig, run: RunFolder, groups: list[Group], datasets: list[Dataset]
+) -> None:
+    """Write every policy package that an earlier try of this run did not write."""
+    reward = run.manifest["reward"]
+    for group in groups:
+        for arm, seed, policy in group.policies(config.seeds):
+            dataset = datasets[config.seeds.index(seed) % len(datasets)]
+            policy.description |= {
+                "steps": config.steps,
+                "environment": asdict(config.env),
+                "control_hz": dataset.info.control_hz,
+                "data": dataset.digest,
+                "reward": reward if arm == "policy" else {"kind": arm},
+                "instruction": reward.get("instruction"),
+                "action": {**asdict(dataset.info.action), **policy.description["action"]},
+            }
+            folder = package_folder(run, arm, seed)
+            if not folder.exists():
+                resolve("package", "save")(folder, policy)
+
+
+def curves(config: TrainConfig, groups: list[Group]) -> dict[str, list[float]]:
+    """Return ``<arm>/evaluation/success`` (or ``return``), one number per training seed."""
+    policies = [item for group in groups for item in group.policies(config.seeds)]
+    found = evaluate_policies(
+        config.env,
+        [policy for _, _, policy in policies],
+        config.curve_episodes,
+        config.evaluation_seed + CURVE_SEED_OFFSET,
+    )
+    measured: dict[str, list[float]] = {}
+    for (arm, _, _), episodes in zip(policies, found, strict=True):
+        outcome = outcome_arrays(episodes)
+        kind = "return" if outcome["success"] is None else "success"
+        measured.setdefault(f"{arm}/evaluation/{kind}", []).append(float(outcome[kind].mean()))
+    return measured
+
+
+def package_folder(run: RunFolder, arm: str, seed: int) -> Path:
+    """Return where the package of an arm and a seed lies."""
+    parent = run.path / "policy" if arm == "policy" else run.path / "controls" / arm
+    return parent / str(seed)
+
+
+def behaviour_outcomes(datasets: list[Dataset]) -> dict[str, Any]:
+    """Return success and return of the datasets' own episodes: the behaviour control."""
+    outcomes: dict[str, Any] = {"success": None, "return": None}
+    if all(item.has(f"{EXTRA}success") for item in datasets):
+        ends = [item.episode_ends(f"{EXTRA}success") for item in datasets]
+        outcomes["success"] = [[float(value) for value in item] for item in ends]
+    rewards = [item.true_reward() for item in datasets]
+    outcomes["return"] = [
+        [float(value) for value in np.add.reduceat(reward, item.episode_starts)]
+        for item, reward in zip(datasets, rewards, strict=True)
+        if reward is not None
+    ] or None
+    return outcomes
+
+
+def resume(path: str) -> RunFolder:
+    """Continue a run from its newest checkpoint, or from the start when it has none."""
+    run = RunFolder.open(path)
+    try:
+        values = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+        values.pop("command")
+    except (OSError, yaml.YAMLError, KeyError, AttributeError):
+        raise UserError(f"{run.path}/config.yaml is missing or damaged; train again") from None
+    return train(build(TrainConfig, values), run)
+
+
+def run(values: dict[str, Any], resume_from: str | None) -> RunFolder:
+    """Entry of the command line."""
+    if resume_from is not None:
+        made = resume(resume_from)
+    else:
+        config = build(TrainConfig, values)
+        # A run is continued from anywhere, so it remembers where its data are.
+        paths = tuple(str(Path(item).resolve()) for item in config.data.paths)
+        made = train(replace(config, data=replace(config.data, paths=paths)))
+    print(table(read_json(made.path / "result.json")))
+    print(f"{made.path}: report.html, result.json, policy/")
+    return made

@@ -1,0 +1,159 @@
+"""The policy package: ``policy.safetensors`` + ``policy.json``, all that a robot needs of a run.
+
+The weights are read without torch and run in NumPy: a small MLP takes microseconds, and the process
+beside a robot stays light. Normalisation is part of the package. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save_file
+
+from embodied.engine.data import Normaliser
+from embodied.errors import UserError
+from embodied.files import atomic_path, read_json, sha256_file, write_json
+
+SCHEMA_VERSION = 1
+LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0  # as in policies.actor
+KEYS = (
+    "schema_version",
+    "algorithm",
+    "weights_sha256",
+    "observation_size",
+    "action_size",
+    "hidden",
+    "normalisation",
+    "action",
+    "control_hz",
+    "environment",
+    "seed",
+    "data",
+    "reward",
+)
+FloatArray = npt.NDArray[np.float32]
+
+
+class PackagedPolicy:
+    """A Gaussian MLP policy with the signature of stable-baselines3's ``predict``.
+
+    Args:
+        weights: ``actor.<i>.weight`` [in, out], ``actor.<i>.bias`` [out] and ``actor.log_std`` [A].
+        description: ``KEYS`` without the file's own; of it, ``normalisation`` (``mean`` and ``std``
+            [O]) and ``action`` (``low`` and ``high`` [A], in the action's units) are used here.
+        seed: Seeds the samples that ``deterministic=False`` draws.
+    """
+
+    def __init__(
+        self, weights: Mapping[str, FloatArray], description: Mapping[str, Any], seed: int = 0
+    ) -> None:
+        self.weights, self.description = dict(weights), dict(description)
+        numbers = {**description["normalisation"], **description["action"]}
+        self._mean, self._std, self._low, self._high = (
+            np.asarray(numbers[key], np.float32) for key in ("mean", "std", "low", "high")
+        )
+        self._layers: list[tuple[FloatArray, FloatArray]] = []
+        while f"actor.{len(self._layers)}.weight" in weights:
+            name = f"actor.{len(self._layers)}"
+            self._layers.append((weights[f"{name}.weight"], weights[f"{name}.bias"]))
+        self._check_shapes(weights["actor.log_std"])
+        self._noise = np.exp(np.clip(weights["actor.log_std"], LOG_STD_MIN, LOG_STD_MAX))
+        self._rng = np.random.default_rng(seed)
+
+    def _check_shapes(self, log_std: FloatArray) -> None:
+        width = len(self._mean)
+        for weight, bias in self._layers:
+            if weight.ndim != 2 or weight.shape != (width, len(bias)):
+                raise ValueError(f"a layer of shape {weight.shape} after {width} inputs")
+            width = len(bias)
+        if not self._layers or {width} != {len(log_std), len(self._low), len(self._high)}:
+            raise ValueError("the last layer does not fit the action")
+
+    def predict(
+        self,
+        observation: npt.ArrayLike,
+        state: tuple[Any, ...] | None = None,
+        episode_start: npt.ArrayLike | None = None,
+        deterministic: bool = False,
+    ) -> tuple[FloatArray, tuple[Any, ...] | None]:
+        """Return actions in the action's own units for ``[O]`` or ``[N, O]`` observations."""
+        x = np.asarray(observation, np.float32)
+        if x.ndim not in (1, 2) or x.shape[-1] != len(self._mean):
+            raise UserError(
+                f"the policy reads observations of size {len(self._mean)}, not {x.shape[-1:]}; "
+                "use the environment that it was trained for"
+            )
+        x = (x - self._mean) / self._std
+        for weight, bias in self._layers[:-1]:
+            x = np.maximum(x @ weight + bias, 0.0)
+        weight, bias = self._layers[-1]
+        action = np.tanh(x @ weight + bias)
+        if not deterministic:
+            action = action + self._noise * self._rng.standard_normal(action.shape, np.float32)
+            action = np.clip(action, -1.0, 1.0)
+        scaled = self._low + (action + 1.0) * 0.5 * (self._high - self._low)
+        return np.asarray(scaled, np.float32), state
+
+
+def make(
+    actor: Mapping[str, FloatArray], normaliser: Normaliser, description: Mapping[str, Any]
+) -> PackagedPolicy:
+    """Return the policy of one actor (biases and log-std still ``[1, ...]``) of a learner."""
+    weights = {
+        key: np.ascontiguousarray(value if key.endswith("weight") else value.ravel())
+        for key, value in actor.items()
+    }
+    layers = [value for key, value in weights.items() if key.endswith("weight")]
+    action = {
+        **description.get("action", {}),
+        "low": normaliser.low.tolist(),
+        "high": normaliser.high.tolist(),
+    }
+    return PackagedPolicy(
+        weights,
+        {
+            **description,
+            "observation_size": layers[0].shape[0],
+            "action_size": layers[-1].shape[1],
+            "hidden": [value.shape[1] for value in layers[:-1]],
+            "normalisation": {"mean": normaliser.mean.tolist(), "std": normaliser.std.tolist()},
+            "action": action,
+        },
+    )
+
+
+def save(folder: Path, policy: PackagedPolicy) -> None:
+    """Write a policy package; the folder appears whole."""
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        path = temporary / "policy.safetensors"
+        save_file(policy.weights, path)
+        own = {"schema_version": SCHEMA_VERSION, "weights_sha256": sha256_file(path)}
+        write_json(temporary / "policy.json", {**policy.description, **own})
+
+
+def load_package(folder: Path, seed: int = 0) -> PackagedPolicy:
+    """Read a policy package.
+
+    Raises:
+        UserError: A file is missing, of another version, or does not fit its description.
+    """
+    folder = Path(folder)
+    description = read_json(folder / "policy.json", KEYS)
+    if description["schema_version"] != SCHEMA_VERSION:
+        raise UserError(
+            f"{folder} has policy version {description['schema_version']}, this program reads "
+            f"{SCHEMA_VERSION}; train it again"
+        )
+    path = folder / "policy.safetensors"
+    if not path.is_file() or sha256_file(path) != description["weights_sha256"]:
+        raise UserError(f"{path} is missing or not the file that policy.json names; train again")
+    try:
+        return PackagedPolicy(load(path.read_bytes()), description, seed)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder} is damaged ({error}); train the policy again") from None

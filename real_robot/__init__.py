@@ -1,0 +1,1 @@
+"""Robots behind a guard: limits, the control loop, the recorder and the drivers."""

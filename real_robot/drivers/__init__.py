@@ -1,0 +1,1 @@
+"""One module per robot: each implements ``embodied.types.Robot`` and converts units at its edge."""

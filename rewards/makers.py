@@ -1,0 +1,64 @@
+"""The rewards that a config can name: each maker turns options and a context into a Reward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from embodied.errors import UserError
+from embodied.types import Reward, RewardContext, Task
+from rewards import file, provenance
+from rewards.constant import ConstantReward
+from rewards.success import SuccessReward
+from rewards.text2reward import generate
+
+
+def text2reward(
+    context: RewardContext, *, instruction: str | None = None, max_attempts: int = 3
+) -> Reward:
+    """Have the configured language model write the reward."""
+    if context.provider is None:
+        raise UserError("reward=text2reward needs a provider, which this command does not have")
+    return generate(
+        instruction or _task(context).instruction,
+        _task(context),
+        context.provider(),
+        context.sample,
+        max_attempts=max_attempts,
+        folder=context.folder,
+    )
+
+
+def from_file(context: RewardContext, *, path: str | None = None) -> Reward:
+    """Take a reward that a person wrote in the dialect."""
+    if path is None:
+        raise UserError("reward=file needs path=FILE, the reward's code")
+    reward = file.load(path, _task(context), context.sample)
+    provenance.save(reward, context.folder, context.sample)
+    return reward
+
+
+def from_run(context: RewardContext, *, path: str | None = None) -> Reward:
+    """Take the reward that an earlier run accepted, and keep a copy beside the new labels."""
+    if path is None:
+        raise UserError("reward=saved needs path=RUN, a run folder that holds reward/")
+    folder = Path(path) / "reward"
+    reward = provenance.load_saved(folder, _task(context))
+    if folder.resolve() != context.folder.resolve():
+        provenance.save(reward, context.folder, context.sample)
+    return reward
+
+
+def constant(context: RewardContext, *, value: float = 0.0) -> Reward:
+    """Return the control that gives every transition the same number."""
+    return ConstantReward(value)
+
+
+def success(context: RewardContext) -> Reward:
+    """Return the stored success flag as a sparse reward."""
+    return SuccessReward()
+
+
+def _task(context: RewardContext) -> Task:
+    if context.task is None:
+        raise UserError("this reward reads named state fields, which the environment lacks")
+    return context.task

@@ -1,0 +1,300 @@
+"""Many MuJoCo environments as one: physics in native threads, everything else on arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from mujoco.rollout import Rollout
+
+from embodied.errors import UserError
+from embodied.types import Array, Task
+from sim import infos
+from sim.infos import Info
+from sim.layout import Layout
+
+
+class BatchedMujocoEnv(VectorEnv):
+    """``num_envs`` environments of one task, stepped by ``mujoco.rollout`` with a kept pool.
+
+    Observations are float32 [N, O]; actions [N, A] are in the action's own units and clipped to
+    its bounds; the reward is the sparse success, 1.0 when the task is done after the step and 0.0
+    otherwise. ``terminated`` is always false: episodes end by their time limit and are reset in the
+    same step, the last observation being ``info["final_obs"][i]``. Infos carry, for the
+    observation that is returned, ``success`` bool [N] and ``state``, the task's named fields
+    [N, ...]; ``info["final_info"]`` carries the same for the last observation.
+
+    Every environment has its own random generator: its episodes depend on its seed and actions
+    alone, not on ``num_envs`` or ``threads``. Every control step starts its constraint solver cold,
+    so that a restored state continues bit for bit.
+
+    Args:
+        task: The task; its scene is compiled here.
+        num_envs: Number of environments, ``N``.
+        seed: Seed of the first reset that names none; environment ``i`` gets ``seed + i``.
+        threads: Threads that step the physics; by default one per core that is free to use.
+        max_steps: Control steps of an episode; by default those of the task.
+
+    Raises:
+        UserError: A number is not positive, or the scene does not fit the task.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        num_envs: int = 1,
+        *,
+        seed: int | None = None,
+        threads: int | None = None,
+        max_steps: int | None = None,
+    ) -> None:
+        threads = _free_cores() if threads is None else threads
+        self.max_steps = task.max_steps if max_steps is None else max_steps
+        for name, value in (
+            ("num_envs", num_envs),
+            ("threads", threads),
+            ("max_steps", self.max_steps),
+        ):
+            if value < 1:
+                raise UserError(f"{name} is {value}; it must be at least 1")
+        self.task = task
+        self.num_envs = num_envs
+        self.model = mujoco.MjModel.from_xml_path(str(task.scene))
+        self._layout = Layout(self.model, task)
+        self.substeps = round(1 / (task.control_hz * self.model.opt.timestep))
+        self._first_seed = seed
+        self._rngs: list[np.random.Generator] = []
+        self._allocate(min(threads, num_envs))
+        self._make_spaces()
+        self._renderer: Any = None
+
+    def _allocate(self, threads: int) -> None:
+        rows, size = self.num_envs, self._layout.size
+        self._physics = np.zeros((rows, size))  # state before the next step
+        self._path = np.zeros((rows, self.substeps, size))  # states after every substep
+        self._control = np.zeros((rows, self.substeps, self.model.nu))
+        self._joint_target = np.zeros((rows, len(self.task.joints)))
+        self._goal = np.zeros((rows, 3))
+        self._elapsed = np.zeros(rows, dtype=np.int64)
+        self._still_steps = np.zeros(rows, dtype=np.int64)
+        # With one thread the pool is left out and physics runs on the calling thread.
+        self._pool = Rollout(nthread=threads if threads > 1 else 0)
+        self._data = [mujoco.MjData(self.model) for _ in range(threads)]
+        self._models = [self.model] * rows
+        self._sensors = np.zeros((rows, self.substeps, self.model.nsensordata))
+
+    def _make_spaces(self) -> None:
+        action = self.task.action
+        self._low = np.array(action.low, dtype=np.float32)
+        self._high = np.array(action.high, dtype=np.float32)
+        self.single_action_space = gymnasium.spaces.Box(self._low, self._high, dtype=np.float32)
+        state = self.task.state(
+            self._layout.measure(self._physics[:1], self._joint_target[:1], self._goal[:1])
+        )
+        width = self.task.observe(state).shape[1]
+        self.single_observation_space = gymnasium.spaces.Box(
+            -np.inf, np.inf, (width,), dtype=np.float32
+        )
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.render_mode = "rgb_array"
+        self.metadata = {
+            "render_modes": ["rgb_array"],
+            "render_fps": round(self.task.control_hz),
+            "autoreset_mode": AutoresetMode.SAME_STEP,
+        }
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: Info | None = None,
+    ) -> tuple[Array, Info]:
+        """Start a new episode everywhere.
+
+        Args:
+            seed: Environment ``i`` gets ``seed + i``, or its own entry of a sequence; with None it
+                goes on with the generator it has.
+            options: There are none.
+
+        Returns:
+            The observation, float32 [N, O], and the info.
+
+        Raises:
+            UserError: A seed is negative, their number is not ``num_envs``, or options are given.
+        """
+        if options:
+            raise UserError(f"reset takes no options here, got {', '.join(map(str, options))}")
+        self._seed(seed)
+        self._start(np.arange(self.num_envs))
+        observation, state, success = self._observe()
+        return observation, infos.current(state, success)
+
+    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
+        if not self._rngs:
+            self._rngs = [np.random.default_rng() for _ in range(self.num_envs)]
+            seed = self._first_seed if seed is None else seed
+        if seed is None:
+            return
+        seeds = (
+            [int(seed) + index for index in range(self.num_envs)]
+            if isinstance(seed, (int, np.integer))
+            else list(seed)
+        )
+        if len(seeds) != self.num_envs:
+            raise UserError(f"got {len(seeds)} seeds for {self.num_envs} environments")
+        for index, value in enumerate(seeds):
+            if value is not None:
+                if value < 0:
+                    raise UserError(f"the seed {value} is negative; use 0 or more")
+                self._rngs[index] = np.random.default_rng(value)
+
+    def _start(self, indices: npt.NDArray[np.intp]) -> None:
+        layout = self._layout
+        self._physics[indices] = 0.0
+        for index in indices:
+            start = self.task.start(self._rngs[index])
+            self._physics[index, layout.qpos] = start.qpos
+            self._goal[index] = start.goal
+        self._joint_target[indices] = self._physics[indices][:, layout.joint_position]
+        self._elapsed[indices] = 0
+        self._still_steps[indices] = 0
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Info]:
+        """Take one control step everywhere.
+
+        Args:
+            actions: [N, A] in the action's own units; clipped to its bounds.
+
+        Returns:
+            Observation float32 [N, O], reward float64 [N], terminated and truncated bool [N], info.
+
+        Raises:
+            UserError: The actions have another shape or are not finite.
+        """
+        self._joint_target = self.task.next_target(self._joint_target, self._checked(actions))
+        self._simulate()
+        observation, state, success = self._observe()
+        reward = success.astype(np.float64)
+        terminated = np.zeros(self.num_envs, dtype=np.bool_)
+        truncated = self._elapsed >= self.max_steps
+        if not truncated.any():
+            return observation, reward, terminated, truncated, infos.current(state, success)
+        final = infos.final(observation, state, success, truncated)
+        self._start(np.flatnonzero(truncated))
+        observation, state, success = self._observe()
+        return (
+            observation,
+            reward,
+            terminated,
+            truncated,
+            infos.current(state, success) | final,
+        )
+
+    def _checked(self, actions: Array) -> Array:
+        if not self._rngs:
+            raise UserError("call reset before the first step")
+        actions = np.asarray(actions, dtype=np.float64)
+        if actions.shape != self.action_space.shape:
+            raise UserError(
+                f"actions have the shape {actions.shape}, expected {self.action_space.shape}"
+            )
+        if not np.isfinite(actions).all():
+            raise UserError(
+                "an action is NaN or infinite; check what chose it (a diverged policy gives NaN)"
+            )
+        return np.minimum(np.maximum(actions, self._low), self._high)
+
+    def _simulate(self) -> None:
+        layout = self._layout
+        self._control[:, :, layout.control] = self._joint_target[:, None]
+        self._pool.rollout(
+            self._models,
+            self._data,
+            self._physics,
+            self._control,
+            nstep=self.substeps,
+            skip_checks=True,
+            state=self._path,
+            sensordata=self._sensors,
+        )
+        self._physics[:] = self._path[:, -1]
+        self._elapsed += 1
+        path = self._path.reshape(-1, layout.size)
+        speed = self.task.speed(layout.measure(path, self._joint_target, self._goal))
+        still = speed.reshape(self.num_envs, self.substeps).max(axis=1) < self.task.still_speed
+        self._still_steps = np.where(still, self._still_steps + 1, 0)
+
+    def _observe(self) -> tuple[Array, dict[str, Array], Array]:
+        measured = self._layout.measure(self._physics, self._joint_target, self._goal)
+        state = self.task.state(measured)
+        return self.task.observe(state), state, self.task.success(state, self._still_steps)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return everything that decides the future: arrays, and ``rng`` as JSON values."""
+        return {
+            "physics": self._physics.copy(),
+            "joint_target": self._joint_target.copy(),
+            "goal": self._goal.copy(),
+            "elapsed": self._elapsed.copy(),
+            "still_steps": self._still_steps.copy(),
+            "rng": [rng.bit_generator.state for rng in self._rngs],
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``get_state`` gave; the same actions then give the same trajectory.
+
+        Raises:
+            UserError: The state is of another task or of another number of environments.
+        """
+        own = self.get_state()
+        for name in ("physics", "joint_target", "goal", "elapsed", "still_steps"):
+            if np.shape(state[name]) != own[name].shape:
+                raise UserError(
+                    f"the saved state's {name} has the shape {np.shape(state[name])}, expected "
+                    f"{own[name].shape}: it is of another task or number of environments"
+                )
+        self._physics[:] = state["physics"]
+        self._joint_target = np.array(state["joint_target"], dtype=np.float64)
+        self._goal[:] = state["goal"]
+        self._elapsed[:] = state["elapsed"]
+        self._still_steps = np.array(state["still_steps"], dtype=np.int64)
+        self._rngs = [np.random.default_rng() for _ in state["rng"]]
+        for rng, saved in zip(self._rngs, state["rng"], strict=True):
+            rng.bit_generator.state = saved
+
+    def render(  # type: ignore[override]
+        self, index: int | None = None, width: int = 320, height: int = 240
+    ) -> npt.NDArray[np.uint8] | tuple[npt.NDArray[np.uint8], ...]:
+        """Return the camera image uint8 [H, W, 3] of one environment, or of all as a tuple."""
+        from embodied.render import Renderer
+
+        if index is None:
+            return tuple(self.render(i, width, height) for i in range(self.num_envs))  # type: ignore[misc]
+        if self._renderer is None or self._renderer.size != (width, height):
+            if self._renderer is not None:
+                self._renderer.close()
+            self._renderer = Renderer(self.model, width, height)
+        qpos = self._physics[index, self._layout.qpos]
+        image: npt.NDArray[np.uint8] = self._renderer.render(qpos, self._goal[index], "scene")
+        return image
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Stop the threads and free the renderer."""
+        self._pool.close()
+        if self._renderer is not None:
+            self._renderer.close()
+
+
+def _free_cores() -> int:
+    # A container may be given fewer cores than the machine has; not every system can tell.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

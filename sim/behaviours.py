@@ -1,0 +1,163 @@
+"""Behaviours of graded quality, from random to expert, to collect datasets with.
+
+A dataset of one clean expert is learnt by imitation alone and shows nothing of a reward. A mixture
+in which most episodes go somewhere else, each with its own amount of noise, holds the parts of the
+task without the answer: the success rate is chosen by the shares of the kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from embodied.errors import UserError
+from embodied.types import Array, BoolArray, Task
+from sim import motions, so101
+from sim.tasks import push, reach
+
+Float = npt.NDArray[np.float64]
+
+KINDS = ("true_goal", "wrong_goal", "waypoints", "random")
+TRUE_GOAL, WRONG_GOAL, WAYPOINTS, RANDOM = range(4)
+
+TIP_HEIGHT = 0.02  # m, commanded while pushing; the soft arm sags below it
+HOLD = (2, 9)  # control steps for which a random action is held
+NOISE_MEMORY = 0.8  # correlation of the noise from one control step to the next
+
+
+class RandomBehaviour:
+    """Random actions, each held for a few control steps.
+
+    Args:
+        task: The task; its action bounds are those of the actions.
+        num_envs: Number of environments.
+        seed: Seed of everything that is drawn.
+    """
+
+    def __init__(self, task: Task, num_envs: int, seed: int) -> None:
+        assert task.action.low is not None
+        assert task.action.high is not None
+        self._low, self._high = np.array(task.action.low), np.array(task.action.high)
+        self._rng = np.random.default_rng(seed)
+        self._action = np.zeros((num_envs, len(self._low)))
+        self._left = np.zeros(num_envs, dtype=np.int64)
+
+    def act(
+        self, observation: Array, state: Mapping[str, Array], episode_start: BoolArray
+    ) -> Array:
+        """Return actions float32 [N, A]."""
+        fresh = self._rng.uniform(self._low, self._high, self._action.shape)
+        hold = self._rng.integers(*HOLD, len(self._left))
+        again = episode_start | (self._left == 0)
+        self._action = np.where(again[:, None], fresh, self._action)
+        self._left = np.where(again, hold, self._left) - 1
+        return self._action.astype(np.float32)
+
+
+class ScriptedBehaviour:
+    """A mixture of scripted episodes: each draws its kind, its goal and its amount of noise.
+
+    Attributes:
+        kind: int [N], index into ``KINDS`` of the current episode.
+
+    Args:
+        task: A task on the SO-101 arm: reach or push.
+        num_envs: Number of environments.
+        seed: Seed of everything that is drawn.
+        true_goal: Share of episodes that go for the task's target.
+        wrong_goal: Share of episodes that do the same for a goal drawn anew, which lies near the
+            target by chance in about one of ten.
+        waypoints: Share of episodes that wander between random points.
+        random: Share of episodes with held random actions.
+        noise: Largest standard deviation, in rad per control step, of the correlated noise on the
+            actions; each episode draws its own between zero and this.
+
+    Raises:
+        UserError: The shares are negative or do not sum to one, or the noise is negative.
+    """
+
+    def __init__(
+        self,
+        task: reach.ReachTask | push.PushTask,
+        num_envs: int,
+        seed: int,
+        true_goal: float = 0.25,
+        wrong_goal: float = 0.45,
+        waypoints: float = 0.20,
+        random: float = 0.10,
+        noise: float = 0.03,
+    ) -> None:
+        self._shares = np.array([true_goal, wrong_goal, waypoints, random])
+        if not (self._shares >= 0).all() or abs(self._shares.sum() - 1) > 1e-6:
+            raise UserError(
+                f"the shares true_goal={true_goal}, wrong_goal={wrong_goal}, "
+                f"waypoints={waypoints}, random={random} must be positive and sum to 1"
+            )
+        if not 0 <= noise < np.inf:
+            raise UserError(f"noise is {noise}; it must be 0 or more (rad)")
+        self._task, self._rows, self._noise_limit = task, num_envs, noise
+        self._pushes = "cube" in task.objects
+        self._rng = np.random.default_rng(seed)
+        self._random = RandomBehaviour(task, num_envs, seed=int(self._rng.integers(2**32)))
+        self.kind = np.zeros(num_envs, dtype=np.int64)
+        self._goal = np.zeros((num_envs, 3))
+        self._size = np.zeros(num_envs)
+        self._noise = np.zeros((num_envs, len(task.joints)))
+
+    def act(
+        self, observation: Array, state: Mapping[str, Array], episode_start: BoolArray
+    ) -> Array:
+        """Return actions float32 [N, A], clipped to the task's bounds."""
+        started = np.asarray(episode_start, dtype=np.bool_)
+        if started.any():
+            self._begin(state, started)
+        joint_target = np.asarray(state["joint_target"], dtype=np.float64)
+        tip = self._task.arm.tip_position(joint_target)
+        self._wander(tip)
+        point = motions.step_towards(tip, self._wanted(tip, state))
+        action = motions.joint_change(self._task.arm, joint_target, point) + self._next_noise()
+        held = self._random.act(observation, state, started)
+        action = np.where((self.kind == RANDOM)[:, None], held, action)
+        return np.clip(action, -so101.ACTION_LIMIT, so101.ACTION_LIMIT).astype(np.float32)
+
+    def _wanted(self, tip: Float, state: Mapping[str, Array]) -> Float:
+        """Return where the tip should go, [N, 3]."""
+        if not self._pushes:
+            return self._goal
+        wanted = np.full_like(tip, TIP_HEIGHT)
+        wanted[:, :2] = motions.push_tip(
+            tip[:, :2], state["cube_position"][:, :2], self._goal[:, :2]
+        )
+        return np.where((self.kind == WAYPOINTS)[:, None], self._goal, wanted)
+
+    def _begin(self, state: Mapping[str, Array], started: BoolArray) -> None:
+        rows = self._rows
+        kind = self._rng.choice(len(KINDS), rows, p=self._shares)
+        size = self._rng.uniform(0, self._noise_limit, rows)
+        target = np.asarray(state["target_position"], dtype=np.float64)
+        goal = np.where((kind == TRUE_GOAL)[:, None], target, self._points())
+        self.kind = np.where(started, kind, self.kind)
+        self._size = np.where(started, size, self._size)
+        self._goal = np.where(started[:, None], goal, self._goal)
+        self._noise = np.where(started[:, None], 0.0, self._noise)
+
+    def _points(self) -> Float:
+        """Draw points [N, 3] from where the task draws its own goals."""
+        radius = self._rng.uniform(*so101.RADIUS, self._rows)
+        azimuth = self._rng.uniform(-so101.AZIMUTH, so101.AZIMUTH, self._rows)
+        low, high = (TIP_HEIGHT, TIP_HEIGHT) if self._pushes else reach.HEIGHT
+        x, y = so101.polar(radius, azimuth)
+        return np.stack((x, y, self._rng.uniform(low, high, self._rows)), axis=1)
+
+    def _wander(self, tip: Float) -> None:
+        """Draw the next waypoint where one is reached."""
+        reached = (self.kind == WAYPOINTS) & (so101.norm(tip - self._goal) < motions.STEP / 2)
+        if reached.any():
+            self._goal = np.where(reached[:, None], self._points(), self._goal)
+
+    def _next_noise(self) -> Float:
+        fresh = self._rng.standard_normal(self._noise.shape) * self._size[:, None]
+        self._noise = NOISE_MEMORY * self._noise + np.sqrt(1 - NOISE_MEMORY**2) * fresh
+        return self._noise
