@@ -12,7 +12,6 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
@@ -21,16 +20,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from embodied.config_folder import config_folder
 from embodied.errors import UserError
 
 T = TypeVar("T")
-
-
-def config_folder() -> Path:
-    """Return the folder with the YAML files: beside the package, or inside it in a wheel."""
-    here = Path(__file__).resolve().parent
-    inside = here / "configs"
-    return inside if inside.is_dir() else here.parent / "configs"
 
 
 def load(command: str, overrides: Sequence[str]) -> dict[str, Any]:

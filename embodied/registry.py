@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import operator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,10 @@ NAMES: dict[str, dict[str, str]] = {
         "load": "policies.package:load_package",
     },
     "robot": {
-        "mujoco_so101": "real_robot.drivers.mujoco_robot:MujocoRobot",
+        "mujoco_so101": "real_robot.drivers.mujoco_robot:MujocoRobot.from_mapping",
     },
+    "limits": {"so101": "real_robot.limits:so101_limits"},
+    "session": {"guarded": "real_robot.session:run_guarded"},
 }
 
 FOLDERS = ("embodied", "rewards", "policies", "sim", "real_robot")
@@ -77,7 +80,7 @@ def resolve(kind: str, name: str) -> Any:
                 return point.load()
         raise UserError(f"unknown {kind} {name!r}; known: {', '.join(names(kind))}")
     module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return operator.attrgetter(attribute)(importlib.import_module(module))
 
 
 def check_siblings() -> None:

@@ -124,6 +124,13 @@ def reward_over_episode(
     }
 
 
+def refresh_report(run: RunFolder) -> None:
+    """Write the newest evaluation's report again, for what has come since."""
+    folders = sorted(run.path.glob("evaluations/*/videos.json"), key=lambda p: int(p.parent.name))
+    if folders:
+        write_report(run, folders[-1].parent)
+
+
 def write_report(run: RunFolder, folder: Path) -> None:
     """Write ``report.html`` of an evaluation, and the same page at the top of the run."""
     from embodied.report import ReportContent, build_report
@@ -131,7 +138,10 @@ def write_report(run: RunFolder, folder: Path) -> None:
     filmed = read_json(folder / "videos.json", ("videos", "missing"))
     episode = read_json(folder / "episode.json")
     code = run.path / "reward" / "reward.py"
-    deployments = sorted(run.path.glob("deployments/*/result.json"))
+    deployments = sorted(
+        run.path.glob("deployments/*/result.json"), key=lambda path: int(path.parent.name)
+    )
+    deployment = read_json(deployments[-1]) if deployments else None
     content = ReportContent(
         result=read_json(folder / "result.json"),
         metrics=read_metrics(run),
@@ -141,7 +151,7 @@ def write_report(run: RunFolder, folder: Path) -> None:
         terms_caption=episode.get("caption", ""),
         videos={key: folder / name for key, name in filmed["videos"].items()},
         missing_videos=filmed["missing"],
-        deployment=read_json(deployments[-1]) if deployments else None,
+        deployment=deployment,
         manifest=run.manifest,
     )
     for path in (folder / "report.html", run.path / "report.html"):

@@ -52,7 +52,7 @@ def make_reward(
         folder=context_folder,
         task=task,
         sample=sample,
-        provider=lambda: make_provider(provider, context_folder),
+        provider=lambda: make_provider(provider),
     )
     options = {key: value for key, value in config.items() if key != "name"}
     try:
@@ -62,11 +62,11 @@ def make_reward(
     return reward
 
 
-def make_provider(config: dict[str, Any], folder: Path) -> Any:
-    """Return the provider that the config names; it keeps raw replies in ``folder``."""
+def make_provider(config: dict[str, Any]) -> Any:
+    """Return the provider that the config names."""
     maker = resolve("provider", config["name"])
     options = {key: value for key, value in config.items() if key != "name"}
-    return maker(build(maker.Config, options, "provider"), folder)
+    return maker(options) if options else maker()
 
 
 def sample_transitions(env_config: EnvConfig, episodes: int, seed: int) -> Transitions:

@@ -298,15 +298,21 @@ def resume(path: str) -> RunFolder:
     return train(build(TrainConfig, values), run)
 
 
-def run(values: dict[str, Any], resume_from: str | None) -> RunFolder:
+def run(values: dict[str, Any]) -> RunFolder:
     """Entry of the command line."""
-    if resume_from is not None:
-        made = resume(resume_from)
-    else:
-        config = build(TrainConfig, values)
-        # A run is continued from anywhere, so it remembers where its data are.
-        paths = tuple(str(Path(item).resolve()) for item in config.data.paths)
-        made = train(replace(config, data=replace(config.data, paths=paths)))
+    config = build(TrainConfig, values)
+    # A run is continued from anywhere, so it remembers where its data are.
+    paths = tuple(str(Path(item).resolve()) for item in config.data.paths)
+    return show(train(replace(config, data=replace(config.data, paths=paths))))
+
+
+def resume_run(path: str) -> RunFolder:
+    """Entry of the command line for ``resume=RUN``."""
+    return show(resume(path))
+
+
+def show(made: RunFolder) -> RunFolder:
+    """Print the table and where everything is."""
     print(table(read_json(made.path / "result.json")))
     print(f"{made.path}: report.html, result.json, policy/")
     return made

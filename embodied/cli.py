@@ -1,0 +1,219 @@
+"""The command line: ``embodied <command> [arguments] [overrides]``.
+
+Overrides (``key=value``) are Hydra's; everything else is an ordinary argument, so a sentence is
+quoted like any other. Exit codes: 0; 2 with one line for a user's mistake; 130 after Ctrl-C; 1 with
+a traceback for a bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from embodied import __version__
+from embodied.errors import UserError
+from embodied.registry import check_siblings
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand.
+
+    Attributes:
+        help: One line for ``embodied --help``.
+        arguments: Names of its positional arguments; a trailing ``?`` or ``+`` as in argparse.
+        call: Does the work, given the parsed arguments and the overrides.
+        config: Name of its YAML file, whose keys ``--help`` shows; None when it takes none.
+    """
+
+    help: str
+    arguments: tuple[str, ...]
+    call: Callable[[argparse.Namespace, list[str]], object]
+    config: str | None = None
+
+
+def _reward(options: argparse.Namespace, overrides: list[str]) -> object:
+    from embodied.config import load
+    from embodied.stages import reward
+
+    values = load("reward", overrides)
+    if options.text is not None:
+        values["instruction"] = options.text
+    return reward.run({**values, "check": values["check"] or options.check})
+
+
+def _collect(options: argparse.Namespace, overrides: list[str]) -> object:
+    from embodied.config import load
+    from embodied.stages import collect
+
+    return collect.run(load("collect", overrides))
+
+
+def _label(options: argparse.Namespace, overrides: list[str]) -> object:
+    from embodied.config import load
+    from embodied.stages import label
+
+    return label.run(options.data, load("label", overrides))
+
+
+def _train(options: argparse.Namespace, overrides: list[str]) -> object:
+    from embodied.config import load, sweep
+    from embodied.stages import train
+
+    resume = [item.removeprefix("resume=") for item in overrides if item.startswith("resume=")]
+    if resume:
+        if len(overrides) > 1:
+            raise UserError("resume=RUN goes on with that run's own config; give no other override")
+        return train.resume_run(resume[0])
+    for choice in sweep(overrides) if options.multirun else [overrides]:
+        train.run(load("train", choice))
+    return None
+
+
+def _evaluate(options: argparse.Namespace, overrides: list[str]) -> object:
+    from embodied.config import load, sweep
+    from embodied.stages import evaluate
+
+    for choice in sweep(overrides) if options.multirun else [overrides]:
+        evaluate.run(options.run, load("evaluate", choice))
+    return None
+
+
+def _deploy(options: argparse.Namespace, overrides: list[str]) -> object:
+    from embodied.config import load
+    from embodied.stages import deploy
+
+    return deploy.run(options.run, load("deploy", overrides))
+
+
+def _demo(options: argparse.Namespace, overrides: list[str]) -> object:
+    from embodied.config import load
+    from embodied.stages import demo
+
+    return demo.run(load("demo", overrides))
+
+
+def _doctor(options: argparse.Namespace, overrides: list[str]) -> object:
+    from embodied import doctor
+
+    return doctor.run(as_json=options.json)
+
+
+def _data(options: argparse.Namespace, overrides: list[str]) -> object:
+    from embodied.config import load
+    from embodied.stages import data
+
+    return data.run(options.action, options.paths, load("data", overrides))
+
+
+COMMANDS = {
+    "doctor": Command("check this machine and say how to mend what is missing", (), _doctor),
+    "demo": Command("the whole path on embedded defaults, on the CPU", (), _demo, "demo"),
+    "reward": Command("make a reward from a sentence", ("text?",), _reward, "reward"),
+    "collect": Command("roll behaviours out into a dataset", (), _collect, "collect"),
+    "label": Command("label a dataset with a reward", ("data",), _label, "label"),
+    "train": Command("train a policy and its controls", (), _train, "train"),
+    "evaluate": Command("roll a run's policies out again", ("run",), _evaluate, "evaluate"),
+    "deploy": Command("run a policy on a robot, guarded", ("run",), _deploy, "deploy"),
+    "data": Command(
+        "show or edit datasets: info, filter, split, merge", ("action", "paths+"), _data, "data"
+    ),
+}
+META = {"text": "TEXT", "data": "DATA", "run": "RUN", "action": "ACTION", "paths": "PATH"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="embodied", description="From a sentence to a guarded robot policy."
+    )
+    top.add_argument("--version", action="version", version=f"embodied-stack {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=command.help,
+            description=command.help,
+            epilog=_keys(command.config),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for argument in command.arguments:
+            plain = argument.rstrip("?+")
+            number = argument[len(plain) :] or None
+            sub.add_argument(plain, nargs=number, metavar=META[plain])
+        if name == "doctor":
+            sub.add_argument("--json", action="store_true", help="print JSON")
+        if name == "reward":
+            sub.add_argument("--check", action="store_true", help="print the diagnostics")
+        if name in ("train", "evaluate"):
+            sub.add_argument(
+                "-m", "--multirun", action="store_true", help="sweep comma-separated values"
+            )
+    return top
+
+
+def _keys(config: str | None) -> str | None:
+    """Return the text of a command's YAML file: its keys are its options."""
+    if config is None:
+        return None
+    # Read as text: help needs neither Hydra nor torch.
+    from embodied.config_folder import config_folder
+
+    folder = config_folder()
+    text = (folder / f"{config}.yaml").read_text(encoding="utf-8")
+    groups = [
+        f"  {group.name}: {', '.join(sorted(item.stem for item in group.glob('*.yaml')))}"
+        for group in sorted(folder.iterdir())
+        if group.is_dir() and f"- {group.name}:" in text
+    ]
+    indented = "".join(f"  {line}\n" for line in text.splitlines())
+    return f"overrides (key=value), with their defaults:\n{indented}choices:\n" + "\n".join(groups)
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate ``key=value`` overrides from ordinary arguments.
+
+    The first argument of ``reward`` is a sentence and may hold anything.
+    """
+    plain, overrides = list(arguments[:1]), []
+    for position, item in enumerate(arguments[1:]):
+        key = item.partition("=")[0].lstrip("+~")
+        sentence = arguments[0] == "reward" and position == 0 and " " in item.split("=")[0]
+        is_key = "=" in item and key.replace(".", "").replace("_", "").replace("/", "").isalnum()
+        if is_key and not sentence and not item.startswith(("-", "/", ".")):
+            overrides.append(item)
+        else:
+            plain.append(item)
+    return plain, overrides
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    plain, overrides = split_overrides(given)
+    options = parser().parse_args(plain)
+    command = COMMANDS[options.command]
+    try:
+        check_siblings()
+        if overrides and command.config is None:
+            raise UserError(f"{options.command} takes no overrides, but got {overrides[0]}")
+        command.call(options, overrides)
+    except UserError as error:
+        print(f"embodied {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def console(arguments: Sequence[str] | None = None) -> Any:
+    """Entry point of the ``embodied`` script."""
+    sys.exit(main(arguments))
+
+
+if __name__ == "__main__":
+    console()
