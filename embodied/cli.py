@@ -106,7 +106,8 @@ def _data(options: argparse.Namespace, overrides: list[str]) -> object:
     from embodied.config import load
     from embodied.stages import data
 
-    return data.run(options.action, options.paths, load("data", overrides))
+    data.run(options.action, options.paths, load("data", overrides))
+    return None
 
 
 COMMANDS = {

@@ -140,7 +140,7 @@ def _tensorboard_writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError(
-            "tensorboard=true needs the tensorboard extra: pip install 'embodied-stack[tensorboard]'"
+            "tensorboard=true needs an extra: pip install 'embodied-stack[tensorboard]'"
         ) from None
     return SummaryWriter(str(folder))
 

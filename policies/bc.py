@@ -1,6 +1,6 @@
 """Behaviour cloning: maximum likelihood of the dataset's actions, for ``S`` seeds at once.
 
-The actor, its initialisation, its optimiser and its schedule are IQL's (``policies.iql``), so that a
+The actor, its initialisation, its optimiser and its schedule are IQL's (``policies.iql``), so a
 comparison between the two differs in the weighting of the data alone: BC is IQL's actor loss
 (arXiv 2110.06169, eq. 7) with every weight 1. The reward is not read.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,3 +22,12 @@ def set_matmul_precision(name: str) -> None:
         raise UserError(f"matmul_precision is {name!r}; use {' or '.join(MODES)}")
     backend: Any = torch.backends.mkldnn
     backend.matmul.fp32_precision = MODES[name]
+
+
+def has_fast_bf16() -> bool:
+    """Return whether the processor multiplies bf16 natively (AVX-512 BF16 or AMX)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)

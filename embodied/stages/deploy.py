@@ -171,7 +171,9 @@ def check_fit(description: Mapping[str, Any], task: Task, robot: Any) -> None:
     if lacking:
         raise UserError(f"the robot does not measure {lacking[0]}, which the policy needs")
     if description["action"]["unit"] != task.action.unit:
-        raise UserError(f"the policy acts in {description['action']['unit']}, not {task.action.unit}")
+        raise UserError(
+            f"the policy acts in {description['action']['unit']}, not {task.action.unit}"
+        )
 
 
 def to_episode(task: Task, arrays: Mapping[str, FloatArray], start: Start) -> Episode | None:

@@ -62,7 +62,7 @@ def film(env_config: EnvConfig, policy: Any, seed: int, path: Path) -> None:
     frames: list[Any] = []
 
     def act(observation: Any, state: Any, start: Any) -> Any:
-        frames.append(env.render_frame(0))
+        frames.append(env.render(0, width=480, height=360))
         return policy.predict(observation, deterministic=True)[0]
 
     try:

@@ -1,0 +1,132 @@
+"""``embodied demo``: the whole path, from the sentence to a guarded episode and a report."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embodied.config import build, load
+from embodied.engine.precision import has_fast_bf16
+from embodied.environments import EnvConfig
+from embodied.errors import UserError
+from embodied.files import read_json, write_json
+from embodied.registry import names
+from embodied.results import table
+from embodied.runs import RunFolder
+from embodied.stages import collect, deploy, label, train
+from embodied.stages import reward as reward_stage
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What ``demo`` is asked for."""
+
+    instruction: str  # the sentence; it needs a recorded reply
+    task: str  # the environment
+    seeds: tuple[int, ...]  # training seeds; each gets its own dataset
+    episodes: int  # episodes of each dataset
+    steps: int  # updates
+    evaluation_episodes: int  # per training seed and arm
+    matmul_precision: str  # float32, bf16, or auto: bf16 where the processor has it
+    videos: bool  # film a success and a failure
+
+
+class Stopwatch:
+    """Says which step runs and keeps how long each took."""
+
+    def __init__(self, total: int) -> None:
+        self.seconds: dict[str, float] = {}
+        self._total = total
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """Time one step and announce it."""
+        print(f"[{len(self.seconds) + 1}/{self._total}] {title}", flush=True)
+        started = time.monotonic()
+        yield
+        self.seconds[title] = round(time.monotonic() - started, 2)
+
+
+def demo(config: DemoConfig) -> RunFolder:
+    """Run every stage as a user would, one after the other.
+
+    Raises:
+        UserError: No recorded reply for the instruction, or an unknown task.
+    """
+    if config.task not in names("task"):
+        raise UserError(f"unknown task {config.task!r}; known: {', '.join(names('task'))}")
+    watch = Stopwatch(5)
+    env = EnvConfig(config.task)
+    with watch.step(f"reward for: {config.instruction}"):
+        made = reward_stage.reward(
+            build(
+                reward_stage.RewardConfig,
+                load("reward", [f"env={config.task}"]) | {"instruction": config.instruction},
+            )
+        )
+    folders = []
+    with watch.step(f"collect {len(config.seeds)} unlabelled datasets"):
+        for seed in config.seeds:
+            values = load("collect", [f"env={config.task}", f"output={made.path}/data/{seed}"])
+            values |= {"episodes": config.episodes, "seed": seed}
+            folders.append(collect.run(values).folder)
+    with watch.step("label them with the reward"):
+        for folder in folders:
+            values = load("label", ["reward=saved"]) | {"path": str(made.path)}
+            values["reward"]["path"] = str(made.path)
+            label.label(folder, build(label.LabelConfig, values))
+    with watch.step("train the policy and its controls, and evaluate the last checkpoint"):
+        run = train.train(train_config(config, env, folders))
+    with watch.step("deploy one guarded episode on the simulated arm"):
+        episode = deploy.deploy(
+            run, build(deploy.DeployConfig, load("deploy", [f"policy_seed={config.seeds[0]}"]))
+        )
+    for name in ("transcript.jsonl", "diagnostics.json"):
+        if (made.path / "reward" / name).is_file():
+            shutil.copy(made.path / "reward" / name, run.path / "reward" / name)
+    write_json(run.path / "timings.json", watch.seconds)
+    report(run, episode)
+    return run
+
+
+def train_config(config: DemoConfig, env: EnvConfig, folders: list[Path]) -> train.TrainConfig:
+    """Return the training config: ``configs/train.yaml`` with the demo's sizes."""
+    precision = config.matmul_precision
+    if precision == "auto":
+        precision = "bf16" if has_fast_bf16() else "float32"
+    paths = ",".join(f"'{folder.resolve()}'" for folder in folders)
+    values = load("train", [f"env={env.name}", f"data=[{paths}]", "name=demo"])
+    values |= {
+        "seeds": list(config.seeds),
+        "steps": config.steps,
+        "evaluation_episodes": config.evaluation_episodes,
+        "matmul_precision": precision,
+        "videos": config.videos,
+    }
+    return build(train.TrainConfig, values)
+
+
+def report(run: RunFolder, episode: Path) -> None:
+    """Print what came out and where it lies."""
+    deployed = read_json(episode / "result.json")
+    outcome = "success" if deployed["success"] else "no success"
+    filmed = read_json(sorted(run.path.glob("evaluations/*/videos.json"))[-1])
+    print()
+    print(table(read_json(run.path / "result.json")))
+    print(
+        f"\nguarded episode: {outcome} in {deployed['steps']} steps, "
+        f"{deployed['guard']['clamped']} commands changed by the guard"
+    )
+    if filmed["missing"]:
+        print(filmed["missing"])
+    print(f"report: {run.path / 'report.html'}")
+
+
+def run(values: dict[str, Any]) -> RunFolder:
+    """Entry of the command line."""
+    return demo(build(DemoConfig, values))
