@@ -26,8 +26,10 @@ from embodied.errors import UserError
 T = TypeVar("T")
 
 
-def load(command: str, overrides: Sequence[str]) -> dict[str, Any]:
+def load(command: str, overrides: Sequence[str], **given: Any) -> dict[str, Any]:
     """Compose ``<command>.yaml`` with overrides and return it resolved, as plain values.
+
+    ``given`` sets values by their dotted key without passing through the override grammar.
 
     Raises:
         UserError: An unknown key or option, a wrong value, or a value that is still missing.
@@ -35,6 +37,8 @@ def load(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             config = compose(command, overrides=[_group_default(item) for item in overrides])
+        for key, item in given.items():
+            OmegaConf.update(config, key, item)
         value = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"{command}: {_first_sentence(error)}") from None

@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from embodied.errors import UserError
 from embodied.files import read_json, write_json, write_text
 
@@ -28,7 +30,7 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, name: str, config_yaml: str, manifest: Mapping[str, Any]) -> RunFolder:
+    def create(cls, name: str) -> RunFolder:
         """Make ``runs/<date-time>-<name>/`` (in the folder $EMBODIED_RUNS where that is set)."""
         root = Path(os.environ.get("EMBODIED_RUNS", "runs"))
         stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}"
@@ -41,10 +43,12 @@ class RunFolder:
                 continue
         else:
             raise UserError(f"cannot make a fresh run folder under {root}; remove old ones")
-        run = cls(path)
-        write_text(path / "config.yaml", config_yaml)
-        run.write_manifest(manifest)
-        return run
+        return cls(path)
+
+    def describe(self, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+        """Write ``config.yaml`` (the resolved config) and ``manifest.json``."""
+        write_text(self.path / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
+        self.write_manifest(manifest)
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -121,6 +125,13 @@ class MetricsLog:
                     if isinstance(number, int | float):
                         self._writer.add_scalar(f"{key}/{seed}", number, int(line["step"]))
             self._writer.flush()
+
+
+def plain(value: Any) -> Any:
+    """Return a config value as YAML's own types: tuples become lists."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_metrics(run: RunFolder) -> list[dict[str, Any]]:

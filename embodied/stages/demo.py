@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from typing import Any
 
 from embodied.config import build, load
 from embodied.engine.precision import has_fast_bf16
-from embodied.environments import EnvConfig
 from embodied.errors import UserError
 from embodied.files import read_json, write_json
 from embodied.registry import names
@@ -60,48 +58,38 @@ def demo(config: DemoConfig) -> RunFolder:
     """
     if config.task not in names("task"):
         raise UserError(f"unknown task {config.task!r}; known: {', '.join(names('task'))}")
-    watch = Stopwatch(5)
-    env = EnvConfig(config.task)
+    watch, run = Stopwatch(5), RunFolder.create("demo")
     with watch.step(f"reward for: {config.instruction}"):
-        made = reward_stage.reward(
-            build(
-                reward_stage.RewardConfig,
-                load("reward", [f"env={config.task}"]) | {"instruction": config.instruction},
-            )
-        )
-    folders = []
-    with watch.step(f"collect {len(config.seeds)} unlabelled datasets"):
-        for seed in config.seeds:
-            values = load("collect", [f"env={config.task}", f"output={made.path}/data/{seed}"])
-            values |= {"episodes": config.episodes, "seed": seed}
-            folders.append(collect.run(values).folder)
+        values = load("reward", [f"env={config.task}"]) | {"instruction": config.instruction}
+        reward_stage.reward(build(reward_stage.RewardConfig, values), run)
+    folders = [run.path / "data" / str(seed) for seed in config.seeds]
+    with watch.step(f"collect {len(folders)} unlabelled datasets"):
+        for seed, folder in zip(config.seeds, folders, strict=True):
+            values = load("collect", [f"env={config.task}"], output=str(folder))
+            collect.run(values | {"episodes": config.episodes, "seed": seed})
     with watch.step("label them with the reward"):
         for folder in folders:
-            values = load("label", ["reward=saved"]) | {"path": str(made.path)}
-            values["reward"]["path"] = str(made.path)
+            values = load("label", ["reward=saved"], path=str(run.path))
             label.label(folder, build(label.LabelConfig, values))
     with watch.step("train the policy and its controls, and evaluate the last checkpoint"):
-        run = train.train(train_config(config, env, folders))
+        train.train(train_config(config, folders), run)
     with watch.step("deploy one guarded episode on the simulated arm"):
-        episode = deploy.deploy(
-            run, build(deploy.DeployConfig, load("deploy", [f"policy_seed={config.seeds[0]}"]))
-        )
-    for name in ("transcript.jsonl", "diagnostics.json"):
-        if (made.path / "reward" / name).is_file():
-            shutil.copy(made.path / "reward" / name, run.path / "reward" / name)
+        values = load("deploy", [f"policy_seed={config.seeds[0]}"])
+        episode = deploy.deploy(run, build(deploy.DeployConfig, values))
     write_json(run.path / "timings.json", watch.seconds)
     report(run, episode)
     return run
 
 
-def train_config(config: DemoConfig, env: EnvConfig, folders: list[Path]) -> train.TrainConfig:
+def train_config(config: DemoConfig, folders: list[Path]) -> train.TrainConfig:
     """Return the training config: ``configs/train.yaml`` with the demo's sizes."""
     precision = config.matmul_precision
     if precision == "auto":
         precision = "bf16" if has_fast_bf16() else "float32"
-    paths = ",".join(f"'{folder.resolve()}'" for folder in folders)
-    values = load("train", [f"env={env.name}", f"data=[{paths}]", "name=demo"])
+    values = load("train", [f"env={config.task}"], **{"data.paths": []})
+    values["data"]["paths"] = [str(folder.resolve()) for folder in folders]
     values |= {
+        "name": "demo",
         "seeds": list(config.seeds),
         "steps": config.steps,
         "evaluation_episodes": config.evaluation_episodes,

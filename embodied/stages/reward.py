@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from embodied.config import build
 from embodied.environments import EnvConfig, make_environment, require_task
@@ -81,17 +79,16 @@ def sample_transitions(env_config: EnvConfig, episodes: int, seed: int) -> Trans
         env.close()
 
 
-def reward(config: RewardConfig) -> RunFolder:
-    """Make a reward and keep it in ``runs/<date>-reward/reward/``."""
+def reward(config: RewardConfig, run: RunFolder | None = None) -> RunFolder:
+    """Make a reward and keep it in ``<run>/reward/``; the run is a new one unless given."""
     task = require_task(config.env.title)
     sample = sample_transitions(config.env, config.check_episodes, config.seed)
     instruction = config.instruction or task.instruction
     options = dict(config.reward)
     if "instruction" in options:
         options["instruction"] = instruction
-    run = RunFolder.create(
-        "reward", yaml.safe_dump({"command": "reward", "reward": options}), {"command": "reward"}
-    )
+    run = run or RunFolder.create("reward")
+    run.describe({"command": "reward", **asdict(config)}, {"command": "reward"})
     make_reward(options, config.provider, run.path / "reward", task, sample)
     return run
 

@@ -14,7 +14,7 @@ import yaml
 
 from embodied import checkpoints
 from embodied.config import build
-from embodied.dataset import EXTRA, Dataset, open_datasets
+from embodied.dataset import Dataset, open_datasets
 from embodied.engine.precision import set_matmul_precision
 from embodied.environments import EnvConfig
 from embodied.episodes import outcome_arrays
@@ -23,11 +23,11 @@ from embodied.files import read_json, sha256_bytes, write_json
 from embodied.interrupts import stop_on_interrupt
 from embodied.labels import read_labels, reward_folder
 from embodied.progress import progress_bar
-from embodied.registry import resolve
 from embodied.results import table
 from embodied.runs import MetricsLog, RunFolder
 from embodied.stages.arms import Group, make_groups, reward_columns
 from embodied.stages.evaluate import EvaluateConfig, evaluate, evaluate_policies
+from embodied.stages.export import behaviour_outcomes, export
 
 BLOCK = 50  # updates between two looks at Ctrl-C and at the schedule of logs
 CURVE_SEED_OFFSET = 500_000  # keeps the curve's starts apart from the final evaluation's
@@ -67,7 +67,10 @@ class TrainConfig:
 
 
 def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
-    """Train, evaluate the last checkpoint and report; ``run`` continues an earlier run.
+    """Train, evaluate the last checkpoint and report.
+
+    ``run`` is the folder to train in, a new one when None; a training that it holds already is
+    continued from its newest checkpoint.
 
     Raises:
         UserError: Data that is missing, damaged, unlabelled or of another environment.
@@ -90,13 +93,12 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
         device=config.device,
     )
     if run is None:
-        run = RunFolder.create(
-            config.name, yaml.safe_dump({"command": "train", **asdict(config)}), {}
-        )
-        run.write_manifest(manifest(config, datasets, reward))
+        run = RunFolder.create(config.name)
+    if not is_resumable(run):
         keep_reward(config, datasets[0], run)
+        run.describe({"command": "train", **asdict(config)}, manifest(config, datasets, reward))
     wall_s = fit(config, run, groups)
-    export(config, run, groups, datasets)
+    export(run, groups, datasets, config.env, config.seeds, config.steps)
     write_json(run.path / "behaviour.json", behaviour_outcomes(datasets))
     evaluate(
         run,
@@ -156,11 +158,16 @@ def manifest(
     }
 
 
+def is_resumable(run: RunFolder) -> bool:
+    """Return whether the run's config and manifest are those of a training."""
+    return (run.path / "manifest.json").is_file() and run.manifest.get("command") == "train"
+
+
 def keep_reward(config: TrainConfig, dataset: Dataset, run: RunFolder) -> None:
     """Copy the reward's code and provenance from beside the labels into the run."""
     folder = reward_folder(dataset, config.data.label)
     if folder.is_dir():
-        shutil.copytree(folder, run.path / "reward")
+        shutil.copytree(folder, run.path / "reward", dirs_exist_ok=True)
 
 
 def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> float:
@@ -227,28 +234,6 @@ def save(run: RunFolder, step: int, groups: list[Group], wall_s: float) -> None:
     checkpoints.save(run.path / "checkpoints", step, state)
 
 
-def export(
-    config: TrainConfig, run: RunFolder, groups: list[Group], datasets: list[Dataset]
-) -> None:
-    """Write every policy package that an earlier try of this run did not write."""
-    reward = run.manifest["reward"]
-    for group in groups:
-        for arm, seed, policy in group.policies(config.seeds):
-            dataset = datasets[config.seeds.index(seed) % len(datasets)]
-            policy.description |= {
-                "steps": config.steps,
-                "environment": asdict(config.env),
-                "control_hz": dataset.info.control_hz,
-                "data": dataset.digest,
-                "reward": reward if arm == "policy" else {"kind": arm},
-                "instruction": reward.get("instruction"),
-                "action": {**asdict(dataset.info.action), **policy.description["action"]},
-            }
-            folder = package_folder(run, arm, seed)
-            if not folder.exists():
-                resolve("package", "save")(folder, policy)
-
-
 def curves(config: TrainConfig, groups: list[Group]) -> dict[str, list[float]]:
     """Return ``<arm>/evaluation/success`` (or ``return``), one number per training seed."""
     policies = [item for group in groups for item in group.policies(config.seeds)]
@@ -266,35 +251,16 @@ def curves(config: TrainConfig, groups: list[Group]) -> dict[str, list[float]]:
     return measured
 
 
-def package_folder(run: RunFolder, arm: str, seed: int) -> Path:
-    """Return where the package of an arm and a seed lies."""
-    parent = run.path / "policy" if arm == "policy" else run.path / "controls" / arm
-    return parent / str(seed)
-
-
-def behaviour_outcomes(datasets: list[Dataset]) -> dict[str, Any]:
-    """Return success and return of the datasets' own episodes: the behaviour control."""
-    outcomes: dict[str, Any] = {"success": None, "return": None}
-    if all(item.has(f"{EXTRA}success") for item in datasets):
-        ends = [item.episode_ends(f"{EXTRA}success") for item in datasets]
-        outcomes["success"] = [[float(value) for value in item] for item in ends]
-    rewards = [item.true_reward() for item in datasets]
-    outcomes["return"] = [
-        [float(value) for value in np.add.reduceat(reward, item.episode_starts)]
-        for item, reward in zip(datasets, rewards, strict=True)
-        if reward is not None
-    ] or None
-    return outcomes
-
-
 def resume(path: str) -> RunFolder:
     """Continue a run from its newest checkpoint, or from the start when it has none."""
     run = RunFolder.open(path)
     try:
         values = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
-        values.pop("command")
-    except (OSError, yaml.YAMLError, KeyError, AttributeError):
+        command = values.pop("command")
+    except (OSError, yaml.YAMLError, KeyError, AttributeError, TypeError):
         raise UserError(f"{run.path}/config.yaml is missing or damaged; train again") from None
+    if command != "train":
+        raise UserError(f"{run.path} holds no training to go on with; it was made by {command!r}")
     return train(build(TrainConfig, values), run)
 
 
