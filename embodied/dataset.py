@@ -9,6 +9,7 @@ Columns are memory-mapped: opening costs nothing and reading touches only what i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -24,6 +25,8 @@ from embodied.types import Array, Field, LazyColumns, Transitions
 
 SCHEMA_VERSION = 1
 STATE, EXTRA = "state.", "column."  # prefixes of the named fields and of the further columns
+COLUMN_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")  # also the name of its file
+MAX_LENGTH = 2**40  # transitions of an episode; a larger number is damage
 
 
 @dataclass(frozen=True)
@@ -78,22 +81,24 @@ class Dataset:
                 f"reads version {SCHEMA_VERSION}; collect it again"
             )
         self.info = info_from_json(description["info"])
-        self.episode_lengths: npt.NDArray[np.int64] = np.asarray(
-            description["episode_lengths"], np.int64
-        )
-        self._columns = {
-            name: self._open(name, entry) for name, entry in description["columns"].items()
-        }
+        self.episode_lengths = _lengths_from_json(description["episode_lengths"])
+        entries = _entries_from_json(description["columns"])
+        self._columns = {name: self._open(name, entry) for name, entry in entries.items()}
         for name in ("observation", "action", "terminated", "truncated"):
             if name not in self._columns:
                 raise UserError(f"{self.folder} lacks the column {name}; collect it again")
+        if self.info.action.shape != self._columns["action"].shape[1:]:
+            raise UserError(
+                f"{self.folder} describes an action of shape {list(self.info.action.shape)} and "
+                f"holds {list(self._columns['action'].shape[1:])}; collect it again"
+            )
 
     def _open(self, name: str, entry: Mapping[str, Any]) -> Array:
         path = self.folder / f"{name}.npy"
         rows = len(self) + (self.num_episodes if entry["per"] == "row" else 0)
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+        except Exception:  # NumPy's reader of headers lets through whatever its parser raises
             raise UserError(f"{path} is missing or truncated; collect the dataset again") from None
         if array.shape != (rows, *entry["shape"]) or array.dtype.str != entry["dtype"]:
             raise UserError(
@@ -231,6 +236,35 @@ def info_from_json(value: Mapping[str, Any]) -> DatasetInfo:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"dataset.json is malformed ({error}); collect the dataset again") from None
+
+
+def _lengths_from_json(value: Any) -> npt.NDArray[np.int64]:
+    if (
+        not isinstance(value, list)
+        or not value
+        or not all(type(length) is int and 0 < length < MAX_LENGTH for length in value)
+    ):
+        raise UserError(
+            "dataset.json is malformed (episode_lengths must be whole numbers above 0); "
+            "collect the dataset again"
+        )
+    return np.array(value, np.int64)
+
+
+def _entries_from_json(value: Any) -> dict[str, dict[str, Any]]:
+    entries = value if isinstance(value, dict) else {"columns": None}
+    for name, entry in entries.items():
+        if (
+            not COLUMN_NAME.fullmatch(name)
+            or not isinstance(entry, dict)
+            or entry.get("per") not in ("row", "transition")
+            or not isinstance(entry.get("shape"), list)
+            or not isinstance(entry.get("dtype"), str)
+        ):
+            raise UserError(
+                f"dataset.json is malformed (column {name!r}); collect the dataset again"
+            )
+    return entries
 
 
 def info_to_json(info: DatasetInfo) -> dict[str, Any]:

@@ -9,7 +9,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from embodied.dataset import EXTRA, SCHEMA_VERSION, STATE, DatasetInfo, Episode, info_to_json
+from embodied.dataset import (
+    COLUMN_NAME,
+    EXTRA,
+    SCHEMA_VERSION,
+    STATE,
+    DatasetInfo,
+    Episode,
+    info_to_json,
+)
 from embodied.errors import UserError
 from embodied.files import atomic_path, sha256_file, write_json
 from embodied.types import Array
@@ -69,6 +77,8 @@ class DatasetWriter:
             UserError: Its arrays do not fit together, or not to the episodes before it.
         """
         length = len(episode.action)
+        if length == 0:
+            raise UserError("an episode needs at least one transition; leave out empty ones")
         ends = np.zeros(length, bool)
         ends[-1:] = True
         rows = {"observation": np.asarray(episode.observation, np.float32)}
@@ -87,12 +97,22 @@ class DatasetWriter:
         self._lengths.append(length)
 
     def _append(self, name: str, per: str, values: Array, count: int) -> None:
-        if name not in self._columns and not self._lengths:
+        if values.dtype.kind not in "biuf" or not COLUMN_NAME.fullmatch(name):
+            raise UserError(
+                f"column {name!r} of {values.dtype} cannot be kept: columns hold numbers or truth "
+                "values, and their names letters, digits, '_', '-' and '.'"
+            )
+        if name not in self._columns and not self._lengths and values.ndim > 0:
             self._columns[name] = _Column(self._folder / f"{name}.npy", per, values)
         column = self._columns.get(name)
-        if column is None or len(values) != count or values.shape[1:] != column.shape:
+        if (
+            column is None
+            or values.shape != (count, *column.shape)
+            or not np.can_cast(values.dtype, column.dtype)
+        ):
             raise UserError(
-                f"column {name}: an episode of {count} entries cannot take {list(values.shape)}"
+                f"column {name}: an episode of {count} entries cannot take {values.dtype} "
+                f"{list(values.shape)}"
             )
         column.append(values)
 

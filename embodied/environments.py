@@ -15,7 +15,7 @@ from embodied.types import Field, Task
 class EnvConfig:
     """Which environment, and how many of it at once."""
 
-    name: str  # short name of an environment maker
+    name: str  # short name of a task, or of another environment maker
     num_envs: int = 64  # sub-environments that are stepped together
     threads: int | None = None  # physics threads; every core when null (native tasks only)
     max_steps: int | None = None  # control steps of an episode; the task's own when null
@@ -33,7 +33,7 @@ def make_environment(config: EnvConfig, num_envs: int | None = None) -> Any:
         raise UserError(f"env.num_envs is {config.num_envs}; it must be at least 1")
     if config.max_steps is not None and config.max_steps < 1:
         raise UserError(f"env.max_steps is {config.max_steps}; it must be at least 1")
-    maker = resolve("environment", config.name)
+    maker = resolve("environment", "native" if config.name in names("task") else config.name)
     options: dict[str, Any] = {"num_envs": num_envs or config.num_envs}
     if config.max_steps is not None:
         options["max_steps"] = config.max_steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from embodied.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def _sync(path: Path) -> None:
@@ -31,8 +34,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     there before untouched and is told as a UserError.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
     temporary = holder / path.name
     try:
         yield temporary
@@ -43,13 +49,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync(path.parent)
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            raise UserError(
-                f"disk full while writing {path}; free some space and run the command again"
-            ) from error
+        if error.errno in FULL:
+            raise _cannot_write(path, error) from error
         raise
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    if error.errno in FULL:
+        return UserError(
+            f"disk full while writing {path}; free some space and run the command again"
+        )
+    return UserError(f"cannot write {path} ({error.strerror}); name a place that you may write to")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -73,7 +85,9 @@ def read_json(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; check the path or make it again") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); check the path") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}); make it again") from None
     if not isinstance(value, dict):
         raise UserError(f"{path} does not hold a JSON object; make it again")

@@ -24,8 +24,7 @@ NAMES: dict[str, dict[str, str]] = {
         "push": "sim.tasks.push:PushTask",
     },
     "environment": {
-        "reach": "sim:make",
-        "push": "sim:make",
+        "native": "sim:make",  # every documented task
         "gymnasium": "sim.gymnasium_adapter:make",
     },
     "behaviour": {

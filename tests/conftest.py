@@ -1,12 +1,16 @@
-"""What several folders' tests share: one small labelled dataset and one reward by hand."""
+"""What several folders' tests share: a small labelled dataset, random arrays, and the devices.
+
+Simulation and storage are imported where they are used, so that the learners' tests also run on a
+machine that has torch and NumPy alone.
+"""
 
 import numpy as np
 import pytest
+import torch
 
-from embodied.dataset import Dataset
-from embodied.environments import EnvConfig
-from embodied.stages.collect import CollectConfig, collect
-from embodied.stages.label import LabelConfig, label
+from embodied.engine.data import Source
+
+torch.set_num_threads(1)  # tiny products: a second thread on a busy machine makes them crawl
 
 PUSH_REWARD = '''\
 def reward(state, action, next_state):
@@ -34,6 +38,11 @@ def push_dataset(tmp_path_factory, push_reward_file):
 
     Shared by the whole session: read it, and copy its folder before changing anything.
     """
+    from embodied.dataset import Dataset
+    from embodied.environments import EnvConfig
+    from embodied.stages.collect import CollectConfig, collect
+    from embodied.stages.label import LabelConfig, label
+
     folder = tmp_path_factory.mktemp("data") / "push"
     env = EnvConfig("push", num_envs=64)
     collect(CollectConfig(env, {"name": "scripted"}, str(folder), episodes=64))
@@ -42,3 +51,37 @@ def push_dataset(tmp_path_factory, push_reward_file):
     dataset = Dataset(folder)
     assert np.ptp(dataset.true_reward()) == 1.0, "some transitions succeed and some do not"
     return dataset
+
+
+@pytest.fixture(
+    params=[
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU"),
+        ),
+    ]
+)
+def device(request):
+    """Every device that a learner runs on."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def random_source():
+    """Makes a ``Source`` of random episodes; every second one ends in a terminal state."""
+
+    def make(lengths=(6, 9, 5, 12), observation_size=5, action_size=2, seed=0):
+        rng = np.random.default_rng(seed)
+        count, episodes = sum(lengths), len(lengths)
+        ends = np.cumsum(lengths) - 1
+        terminated = np.zeros(count, bool)
+        terminated[ends[::2]] = True
+        return Source(
+            observation=rng.uniform(-1, 1, (count + episodes, observation_size)).astype(np.float32),
+            action=rng.uniform(-1, 1, (count, action_size)).astype(np.float32),
+            row=np.arange(count) + np.repeat(np.arange(episodes), lengths),
+            terminated=terminated,
+        )
+
+    return make

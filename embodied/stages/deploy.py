@@ -80,14 +80,7 @@ def deploy(run: RunFolder, config: DeployConfig) -> Path:
     Raises:
         UserError: No such policy, or the policy does not fit the robot.
     """
-    package = run.path / "policy" / str(config.policy_seed)
-    if not package.is_dir():
-        found = sorted(item.name for item in (run.path / "policy").glob("*"))
-        raise UserError(
-            f"{run.path} has no policy of seed {config.policy_seed}; it has {', '.join(found)}"
-            if found
-            else f"{run.path} has no policy yet; train it first"
-        )
+    package = package_folder(run, config.policy_seed)
     policy = resolve("package", "load")(package)
     env = environment_from_json(policy.description["environment"])
     task = require_task(env.title)
@@ -114,26 +107,47 @@ def deploy(run: RunFolder, config: DeployConfig) -> Path:
         )
         with write_dataset(folder / "dataset", info) as writer:
             writer.add(episode)
-    write_json(
-        folder / "result.json",
-        {
-            "schema_version": 1,
-            "robot": robot.name,
-            "task": env.title,
-            "policy_seed": config.policy_seed,
-            "control_hz": robot.control_hz,
-            "real_time": bool(config.robot.get("real_time", True)),
-            "success": bool(episode.columns["success"][-1]) if episode is not None else False,
-            "steps": 0 if episode is None else len(episode.action),
-            "guard": {"sent": outcome.sent, "clamped": outcome.clamped, "held": outcome.held},
-            "stopped": outcome.stopped,
-            "missed_deadlines": outcome.missed_deadlines,
-            "latency_s": {key: dict(value) for key, value in outcome.latency.items()},
-            "note": CUBE_NOTE,
-        },
-    )
+    result = {"task": env.title, **describe(config, robot, outcome, episode)}
+    write_json(folder / "result.json", result)
     refresh_report(run)
     return folder
+
+
+def package_folder(run: RunFolder, seed: int) -> Path:
+    """Return the folder of the policy package of a training seed.
+
+    Raises:
+        UserError: There is none.
+    """
+    package = run.path / "policy" / str(seed)
+    if not package.is_dir():
+        found = sorted(item.name for item in (run.path / "policy").glob("*"))
+        raise UserError(
+            f"{run.path} has no policy of seed {seed}; it has {', '.join(found)}"
+            if found
+            else f"{run.path} has no policy yet; train it first"
+        )
+    return package
+
+
+def describe(
+    config: DeployConfig, robot: Any, outcome: Any, episode: Episode | None
+) -> dict[str, Any]:
+    """Return what ``result.json`` tells of an episode; None for one that recorded nothing."""
+    return {
+        "schema_version": 1,
+        "robot": robot.name,
+        "policy_seed": config.policy_seed,
+        "control_hz": robot.control_hz,
+        "real_time": bool(config.robot.get("real_time", True)),
+        "success": bool(episode.columns["success"][-1]) if episode is not None else False,
+        "steps": 0 if episode is None else len(episode.action),
+        "guard": {"sent": outcome.sent, "clamped": outcome.clamped, "held": outcome.held},
+        "stopped": outcome.stopped,
+        "missed_deadlines": outcome.missed_deadlines,
+        "latency_s": {key: dict(value) for key, value in outcome.latency.items()},
+        "note": CUBE_NOTE,
+    }
 
 
 def make_robot(config: Mapping[str, Any], task: Task) -> tuple[Any, Any]:
