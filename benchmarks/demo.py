@@ -58,7 +58,7 @@ def main() -> None:
                 **read["timings"],
             },
             "machine": {key: read["manifest"].get(key) for key in keys},
-            "matmul_precision": read["manifest"]["matmul_precision"],
+            "products": read["manifest"]["products"],
             "result": read["result"],
             "deployment": deployed,
         },

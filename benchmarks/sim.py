@@ -14,14 +14,10 @@ the crowding; that is reported beside the peers, since it is no longer the same 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +27,13 @@ import numpy as np
 from mujoco.rollout import Rollout
 
 import sim
-from embodied.files import write_json
+from benchmarks.common import CORES, machine, quartiles, ratio, take_turns, write_result
 from sim.so101 import ACTION_LIMIT, JOINT_HIGH, JOINT_LOW
 from sim.tasks.push import PushTask
 
 NUM_ENVS = 64
 STEPS = PushTask.max_steps
 SUBSTEPS = 20
-CORES = len(os.sched_getaffinity(0))
 
 
 class PlainEnv(gymnasium.Env):
@@ -207,39 +202,16 @@ def measure(candidate: Candidate, actions: np.ndarray) -> float:
     return candidate.num_envs * STEPS / (time.perf_counter() - begin)
 
 
-def machine() -> dict[str, Any]:
-    names = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    model = next((line.split(":")[1].strip() for line in names if "model name" in line), "unknown")
-    packages = ("mujoco", "gymnasium", "stable-baselines3", "numpy")
-    return {
-        "processor": model,
-        "cores": CORES,
-        "system": f"{platform.system()} {platform.machine()}",
-        "load_before": os.getloadavg()[0],
-        "versions": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in packages},
-        },
-    }
-
-
 def summarise(rates: dict[str, list[float]]) -> dict[str, Any]:
     """Return medians and quartiles, and ours against the floor and against each peer."""
-    rows = {
-        name: dict(zip(("q25", "median", "q75"), np.percentile(values, (25, 50, 75)), strict=True))
-        for name, values in rates.items()
-    }
-
-    def ratio(name: str) -> float:
-        return float(np.median(np.divide(rates[OURS], rates[name])))
-
+    rows = {name: quartiles(values) for name, values in rates.items()}
     best = max(PEERS, key=lambda name: rows[name]["median"])
     return {
         "control_steps_per_s": rows,
-        "ratio_to_floor": ratio(FLOOR),
+        "ratio_to_floor": ratio(rates, OURS, FLOOR),
         "best_peer": best,
-        "ratio_to_best_peer": ratio(best),
-        "ratio_to_each": {name: ratio(name) for name in (*PEERS, *SMALL)},
+        "ratio_to_best_peer": ratio(rates, OURS, best),
+        "ratio_to_each": {name: ratio(rates, OURS, name) for name in (*PEERS, *SMALL)},
     }
 
 
@@ -251,15 +223,11 @@ def main() -> None:
     actions = draw_actions()
     check_equivalence(actions)
     print(f"equivalent: the same actions give the same qpos in all {NUM_ENVS} environments")
-    about = machine()
+    about = machine(("mujoco", "gymnasium", "stable-baselines3", "numpy"))
     makers = {OURS: ours, FLOOR: floor, **PEERS, **SMALL}
     candidates = {name: make() for name, make in makers.items()}
-    rates: dict[str, list[float]] = {name: [] for name in candidates}
-    for candidate in candidates.values():  # warm up
-        measure(candidate, actions)
-    for _ in range(options.rounds):
-        for name, candidate in candidates.items():
-            rates[name].append(measure(candidate, actions))
+    measures = {name: partial(measure, item, actions) for name, item in candidates.items()}
+    rates = take_turns(options.rounds, measures)
     for candidate in candidates.values():
         candidate.close()
     summary = summarise(rates)
@@ -268,15 +236,13 @@ def main() -> None:
     print(f"of the floor: {summary['ratio_to_floor']:.3f}")
     print(f"to the best peer ({summary['best_peer']}): {summary['ratio_to_best_peer']:.2f}")
     result = {
-        "command": " ".join(["python -m benchmarks.sim", *sys.argv[1:]]),
-        "machine": {**about, "load_after": os.getloadavg()[0]},
         "num_envs": NUM_ENVS,
         "substeps": SUBSTEPS,
         "rounds": options.rounds,
         **summary,
         "every_round": rates,
     }
-    write_json(options.out, result)
+    write_result(options.out, "sim", about, result)
 
 
 if __name__ == "__main__":

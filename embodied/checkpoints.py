@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
 from embodied.errors import UserError
 from embodied.files import atomic_path
@@ -19,7 +20,7 @@ def save(folder: Path, step: int, state: Mapping[str, torch.Tensor]) -> Path:
     """Write ``step_<n>.safetensors`` and remove all but the newest ``KEEP``."""
     path = folder / f"step_{step:09d}.safetensors"
     with atomic_path(path) as temporary:
-        save_file({key: value.contiguous() for key, value in state.items()}, temporary)
+        temporary.write_bytes(to_bytes({key: value.contiguous() for key, value in state.items()}))
     for old in sorted(folder.glob("step_*.safetensors"))[:-KEEP]:
         old.unlink()
     return path

@@ -8,6 +8,7 @@ a traceback for a bug.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 from embodied import __version__
 from embodied.errors import UserError
+from embodied.files import FULL
 from embodied.registry import check_siblings
 
 
@@ -196,6 +198,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     plain, overrides = split_overrides(given)
     options = parser().parse_args(plain)
+    # Read when torch is first imported. libgomp's threads spin long before they sleep; on a machine
+    # that is busy with something else, two of them then wait for each other most of the time.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     command = COMMANDS[options.command]
     try:
         check_siblings()
@@ -204,6 +209,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.call(options, overrides)
     except UserError as error:
         print(f"embodied {options.command}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"embodied {options.command}: disk full; free some space", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

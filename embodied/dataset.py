@@ -9,9 +9,8 @@ Columns are memory-mapped: opening costs nothing and reading touches only what i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,33 +18,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from embodied.dataset_json import (
+    SCHEMA_VERSION,
+    entries_from_json,
+    info_from_json,
+    lengths_from_json,
+)
 from embodied.errors import UserError
 from embodied.files import read_json, sha256_file
-from embodied.types import Array, Field, LazyColumns, Transitions
+from embodied.types import Array, LazyColumns, Transitions
 
-SCHEMA_VERSION = 1
 STATE, EXTRA = "state.", "column."  # prefixes of the named fields and of the further columns
-COLUMN_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")  # also the name of its file
-MAX_LENGTH = 2**40  # transitions of an episode; a larger number is damage
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What a dataset says of itself.
-
-    Attributes:
-        environment: Short name (or Gymnasium id) of where it was collected; tasks are found by it.
-        action: Unit, meaning and bounds of the action.
-        fields: The named state fields, with units and frames.
-        control_hz: Control rate in Hz, 0 when unknown.
-        origin: How it came about: behaviour, seeds, versions (JSON values).
-    """
-
-    environment: str
-    action: Field
-    fields: Mapping[str, Field] = field(default_factory=dict)
-    control_hz: float = 0.0
-    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,8 +64,8 @@ class Dataset:
                 f"reads version {SCHEMA_VERSION}; collect it again"
             )
         self.info = info_from_json(description["info"])
-        self.episode_lengths = _lengths_from_json(description["episode_lengths"])
-        entries = _entries_from_json(description["columns"])
+        self.episode_lengths = lengths_from_json(description["episode_lengths"])
+        entries = entries_from_json(description["columns"])
         self._columns = {name: self._open(name, entry) for name, entry in entries.items()}
         for name in ("observation", "action", "terminated", "truncated"):
             if name not in self._columns:
@@ -222,68 +205,6 @@ class Dataset:
                         f"{self.folder}: {name} has NaN or infinity at row {bad}; "
                         "remove that episode with `embodied data filter` or collect it again"
                     )
-
-
-def info_from_json(value: Mapping[str, Any]) -> DatasetInfo:
-    """Read a DatasetInfo back from the JSON that ``info_to_json`` gave."""
-    try:
-        return DatasetInfo(
-            environment=str(value["environment"]),
-            action=_field_from_json(value["action"]),
-            fields={name: _field_from_json(item) for name, item in value["fields"].items()},
-            control_hz=float(value["control_hz"]),
-            origin=dict(value["origin"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"dataset.json is malformed ({error}); collect the dataset again") from None
-
-
-def _lengths_from_json(value: Any) -> npt.NDArray[np.int64]:
-    if (
-        not isinstance(value, list)
-        or not value
-        or not all(type(length) is int and 0 < length < MAX_LENGTH for length in value)
-    ):
-        raise UserError(
-            "dataset.json is malformed (episode_lengths must be whole numbers above 0); "
-            "collect the dataset again"
-        )
-    return np.array(value, np.int64)
-
-
-def _entries_from_json(value: Any) -> dict[str, dict[str, Any]]:
-    entries = value if isinstance(value, dict) else {"columns": None}
-    for name, entry in entries.items():
-        if (
-            not COLUMN_NAME.fullmatch(name)
-            or not isinstance(entry, dict)
-            or entry.get("per") not in ("row", "transition")
-            or not isinstance(entry.get("shape"), list)
-            or not isinstance(entry.get("dtype"), str)
-        ):
-            raise UserError(
-                f"dataset.json is malformed (column {name!r}); collect the dataset again"
-            )
-    return entries
-
-
-def info_to_json(info: DatasetInfo) -> dict[str, Any]:
-    """Return the JSON form of a DatasetInfo."""
-    return asdict(info)
-
-
-def _field_from_json(value: Mapping[str, Any]) -> Field:
-    def bounds(key: str) -> tuple[float, ...] | None:
-        return None if value[key] is None else tuple(float(item) for item in value[key])
-
-    return Field(
-        shape=tuple(int(size) for size in value["shape"]),
-        unit=str(value["unit"]),
-        meaning=str(value["meaning"]),
-        frame=str(value["frame"]),
-        low=bounds("low"),
-        high=bounds("high"),
-    )
 
 
 def open_datasets(paths: Sequence[str | Path]) -> list[Dataset]:

@@ -9,15 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from embodied.dataset import (
-    COLUMN_NAME,
-    EXTRA,
-    SCHEMA_VERSION,
-    STATE,
-    DatasetInfo,
-    Episode,
-    info_to_json,
-)
+from embodied.dataset import EXTRA, STATE, Episode
+from embodied.dataset_json import COLUMN_NAME, SCHEMA_VERSION, DatasetInfo, info_to_json
 from embodied.errors import UserError
 from embodied.files import atomic_path, sha256_file, write_json
 from embodied.types import Array

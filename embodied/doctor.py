@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from embodied.engine.precision import has_fast_bf16
+from embodied.engine.precision import describe_products, faster_mode
 from embodied.errors import UserError
 from embodied.registry import check_siblings
 
@@ -48,8 +48,10 @@ def check_torch() -> Finding:
         return Finding("torch", "broken", "not installed", "pip install torch")
     import torch
 
-    bf16 = "fast bf16 products" if has_fast_bf16() else "no fast bf16 products"
-    return Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads, {bf16}")
+    mode = faster_mode()
+    products = f"matmul_precision={mode}: {describe_products(mode)} products"
+    threads = torch.get_num_threads()
+    return Finding("torch", "ok", f"{torch.__version__}, {threads} threads, {products}")
 
 
 def check_gpu() -> Finding:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embodied.errors import UserError
+from embodied.config import build
+from embodied.errors import UserError, at_least
 from embodied.registry import names, resolve
 from embodied.types import Field, Task
 
@@ -29,11 +29,12 @@ class EnvConfig:
 
 def make_environment(config: EnvConfig, num_envs: int | None = None) -> Any:
     """Return the vector environment, with ``num_envs`` in place of the config's where given."""
-    if config.num_envs < 1:
-        raise UserError(f"env.num_envs is {config.num_envs}; it must be at least 1")
-    if config.max_steps is not None and config.max_steps < 1:
-        raise UserError(f"env.max_steps is {config.max_steps}; it must be at least 1")
-    maker = resolve("environment", "native" if config.name in names("task") else config.name)
+    at_least(1, {"env.num_envs": config.num_envs, "env.max_steps": config.max_steps})
+    native = config.name in names("task")
+    if not native and config.name not in names("environment"):
+        known = sorted({*names("task"), *names("environment")} - {"native"})
+        raise UserError(f"unknown environment {config.name!r}; known: {', '.join(known)}")
+    maker = resolve("environment", "native" if native else config.name)
     options: dict[str, Any] = {"num_envs": num_envs or config.num_envs}
     if config.max_steps is not None:
         options["max_steps"] = config.max_steps
@@ -78,11 +79,10 @@ def describe_action(env: Any, task: Task | None) -> Field:
     )
 
 
-def environment_from_json(value: Mapping[str, Any]) -> EnvConfig:
-    """Read an EnvConfig back from the JSON of a dataset or a policy package."""
-    try:
-        return EnvConfig(**value)
-    except TypeError as error:
-        raise UserError(
-            f"malformed environment description ({error}); make the file again"
-        ) from None
+def environment_from_json(value: Any) -> EnvConfig:
+    """Read an EnvConfig back from the JSON of a dataset or a policy package.
+
+    Raises:
+        UserError: It is none.
+    """
+    return build(EnvConfig, value, "environment")

@@ -95,7 +95,7 @@ def read_labels(dataset: Dataset, name: str) -> tuple[npt.NDArray[np.float32], d
     Raises:
         UserError: There is no such label, it is damaged, or it belongs to other data.
     """
-    table, metadata = _read(dataset, name, ["row", "reward"])
+    table, metadata = _read(dataset, name)
     rows, values = (table.column(key).to_numpy() for key in ("row", "reward"))
     if len(rows) != len(dataset) or (rows != np.arange(len(dataset))).any():
         raise UserError(f"labels {name!r} of {dataset.folder} are incomplete; label it again")
@@ -104,7 +104,7 @@ def read_labels(dataset: Dataset, name: str) -> tuple[npt.NDArray[np.float32], d
     return np.asarray(values, np.float32), metadata
 
 
-def _read(dataset: Dataset, name: str, columns: list[str]) -> tuple[pa.Table, dict[str, Any]]:
+def _read(dataset: Dataset, name: str) -> tuple[pa.Table, dict[str, Any]]:
     path = label_path(dataset, name)
     if not path.is_file():
         found = sorted(item.stem for item in path.parent.glob("*.parquet"))
@@ -113,8 +113,12 @@ def _read(dataset: Dataset, name: str, columns: list[str]) -> tuple[pa.Table, di
             "make one with `embodied label`"
         )
     try:
-        table = pq.read_table(path, columns=columns)
+        table = pq.read_table(path, columns=["row", "reward"])
+        types = (table.schema.field("row").type, table.schema.field("reward").type)
         metadata = json.loads(table.schema.metadata[METADATA_KEY])
+        sound = isinstance(metadata["reward"], dict) and types[0] == pa.int64()
+        if not sound or not pa.types.is_floating(types[1]):
+            raise ValueError
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError, OSError):
         raise UserError(f"{path} is damaged; label the dataset again") from None
     if metadata.get("dataset") != dataset.digest:

@@ -10,6 +10,7 @@ import numpy as np
 from embodied.dataset import Episode
 from embodied.environments import environment_from_json
 from embodied.episodes import outcome_arrays
+from embodied.errors import UserError
 from embodied.files import read_json
 from embodied.runs import RunFolder
 from embodied.statistics import summary
@@ -74,11 +75,15 @@ def summarise(outcome: Mapping[str, Any]) -> dict[str, Any]:
 
 def behaviour(run: RunFolder) -> dict[str, Any]:
     """Return the outcomes of the datasets' own episodes, as ``train`` kept them."""
-    kept = read_json(run.path / "behaviour.json", ("success", "return"))
-    return {
-        key: [np.asarray(item) for item in kept[key]] if kept[key] else None
-        for key in ("success", "return")
-    }
+    path = run.path / "behaviour.json"
+    kept = read_json(path, ("success", "return"))
+    try:
+        return {
+            key: [np.asarray(item, np.float64) for item in kept[key]] if kept[key] else None
+            for key in ("success", "return")
+        }
+    except (TypeError, ValueError):
+        raise UserError(f"{path} is damaged; restore it or train again") from None
 
 
 def notes(run: RunFolder, policies: Sequence[Any]) -> list[str]:
@@ -91,7 +96,7 @@ def notes(run: RunFolder, policies: Sequence[Any]) -> list[str]:
     return [
         "success is judged at the last step of an episode, of the last checkpoint",
         sharing,
-        f"{manifest.get('matmul_precision', 'float32')} matrix products on "
+        f"{manifest.get('products', 'float32')} matrix products on "
         f"{manifest.get('processor')}, {manifest.get('torch_threads')} threads",
     ]
 

@@ -97,8 +97,12 @@ def _cut(
         key: np.concatenate([np.stack([before[key][group] for before, _ in history]), [value]])
         for key, value in final.items()
     }
-    names = set.intersection(*(set(entries) for _, entries in history))
-    columns = {key: np.stack([entries[key][group] for _, entries in history]) for key in names}
+    names = set.union(*(set(entries) for _, entries in history))
+    # Some environments tell success at the end of an episode alone.
+    untold = np.zeros(len(terminated), bool)
+    columns = {
+        key: np.stack([entries.get(key, untold)[group] for _, entries in history]) for key in names
+    }
     for slot, index in enumerate(group):
         episode = Episode(
             observation=rows["observation"][:, slot],

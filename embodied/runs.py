@@ -41,6 +41,11 @@ class RunFolder:
                 break
             except FileExistsError:
                 continue
+            except OSError as error:
+                raise UserError(
+                    f"cannot make a run folder under {root} ({error.strerror}); set EMBODIED_RUNS "
+                    "to a folder that you may write to"
+                ) from None
         else:
             raise UserError(f"cannot make a fresh run folder under {root}; remove old ones")
         return cls(path)
@@ -99,8 +104,16 @@ class RunFolder:
     def next_folder(self, kind: str) -> Path:
         """Return the next free ``<kind>/<n>`` (not made yet)."""
         parent = self.path / kind
-        taken = [int(item.name) for item in parent.glob("*") if item.name.isdigit()]
-        return parent / str(max(taken, default=-1) + 1)
+        taken = numbered(parent)
+        return parent / str(int(taken[-1].name) + 1 if taken else 0)
+
+
+def numbered(parent: Path) -> list[Path]:
+    """Return what in a folder has a number for its name, in the order of the numbers."""
+    return sorted(
+        (item for item in parent.glob("*") if re.fullmatch("[0-9]+", item.name)),
+        key=lambda item: int(item.name),
+    )
 
 
 class MetricsLog:
@@ -140,9 +153,12 @@ def read_metrics(run: RunFolder) -> list[dict[str, Any]]:
     if path.is_file():
         for text in path.read_text(encoding="utf-8").splitlines():
             try:
-                lines.append(json.loads(text))
+                line = json.loads(text)
             except json.JSONDecodeError:
                 break
+            if not isinstance(line, dict):
+                break
+            lines.append(line)
     return lines
 
 

@@ -27,16 +27,17 @@ def bootstrap_interval(
     training as well as that of evaluation. With one seed it is the episodes' alone.
     """
     rng = np.random.default_rng(seed)
-    means = np.stack(
-        [
+    arrays = [np.asarray(item, np.float64) for item in outcomes]
+    drawn = rng.integers(0, len(arrays), (len(arrays), resamples))
+    estimates = np.zeros(resamples)
+    for slot in drawn:
+        # Fresh episodes for every slot: a seed that is drawn twice brings two resampled means.
+        means = [
             values[rng.integers(0, len(values), (resamples, len(values)))].mean(1)
-            for values in (np.asarray(item, np.float64) for item in outcomes)
+            for values in arrays
         ]
-    )
-    # A seed that is drawn twice brings its own resampled mean twice: correct in expectation and
-    # one array operation.
-    drawn = rng.integers(0, len(means), (len(means), resamples))
-    estimates = np.take_along_axis(means, drawn, axis=0).mean(0)
+        estimates += np.stack(means)[slot, np.arange(resamples)]
+    estimates /= len(arrays)
     tail = 100.0 * (1.0 - level) / 2.0
     low, high = np.percentile(estimates, [tail, 100.0 - tail])
     return float(low), float(high)

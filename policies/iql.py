@@ -158,8 +158,8 @@ class IQL:
         return value_metrics | actor_metrics | critic_metrics
 
     def actor_weights(self) -> dict[str, torch.Tensor]:
-        """Return the actors' weights, ``[S, ...]`` each, on the CPU."""
-        return {key: value.detach().cpu() for key, value in self.actor.views.items()}
+        """Return a copy of the actors' weights, ``[S, ...]`` each, on the CPU."""
+        return {key: value.detach().cpu().clone() for key, value in self.actor.views.items()}
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return tensors that restore the learner bit for bit on CPU."""

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load, save_file
+from safetensors.numpy import load
+from safetensors.numpy import save as to_bytes
 
 from embodied.engine.data import Normaliser
 from embodied.errors import UserError
@@ -44,9 +45,12 @@ class PackagedPolicy:
 
     Args:
         weights: ``actor.<i>.weight`` [in, out], ``actor.<i>.bias`` [out] and ``actor.log_std`` [A].
-        description: ``KEYS`` without the file's own; of it, ``normalisation`` (``mean`` and ``std``
-            [O]) and ``action`` (``low`` and ``high`` [A], in the action's units) are used here.
+        description: ``KEYS`` without the file's own; of it, the sizes, ``normalisation`` (``mean``
+            and ``std`` [O]) and ``action`` (``low`` and ``high`` [A], in its units) are used here.
         seed: Seeds the samples that ``deterministic=False`` draws.
+
+    Raises:
+        ValueError: Weights, sizes and normalisation do not fit together, or a number is not finite.
     """
 
     def __init__(
@@ -61,18 +65,30 @@ class PackagedPolicy:
         while f"actor.{len(self._layers)}.weight" in weights:
             name = f"actor.{len(self._layers)}"
             self._layers.append((weights[f"{name}.weight"], weights[f"{name}.bias"]))
-        self._check_shapes(weights["actor.log_std"])
+        self._check(weights["actor.log_std"])
         self._noise = np.exp(np.clip(weights["actor.log_std"], LOG_STD_MIN, LOG_STD_MAX))
         self._rng = np.random.default_rng(seed)
 
-    def _check_shapes(self, log_std: FloatArray) -> None:
-        width = len(self._mean)
+    def _check(self, log_std: FloatArray) -> None:
+        """Raise ValueError unless every number fits the others: what is loaded is not trusted."""
+        arrays = [self._mean, self._std, self._low, self._high, *self.weights.values()]
+        if any(item.dtype != np.float32 or not np.isfinite(item).all() for item in arrays):
+            raise ValueError("a number that is no finite float32")
+        sizes = [len(self._mean)]
         for weight, bias in self._layers:
-            if weight.ndim != 2 or weight.shape != (width, len(bias)):
-                raise ValueError(f"a layer of shape {weight.shape} after {width} inputs")
-            width = len(bias)
-        if not self._layers or {width} != {len(log_std), len(self._low), len(self._high)}:
+            if weight.ndim != 2 or weight.shape != (sizes[-1], *bias.shape):
+                raise ValueError(f"a layer of shape {weight.shape} after {sizes[-1]} inputs")
+            sizes.append(len(bias))
+        vectors = {item.shape for item in (log_std, self._low, self._high)}
+        if len(sizes) < 2 or vectors != {(sizes[-1],)}:
             raise ValueError("the last layer does not fit the action")
+        if self._std.shape != (sizes[0],) or self._mean.shape != (sizes[0],):
+            raise ValueError("the normalisation does not fit the observation")
+        if (self._std <= 0.0).any() or (self._low >= self._high).any():
+            raise ValueError("a standard deviation or an action range that is not positive")
+        keys = ("observation_size", "action_size", "hidden")
+        if [self.description[key] for key in keys] != [sizes[0], sizes[-1], sizes[1:-1]]:
+            raise ValueError(f"the layers have sizes {sizes}, the description says otherwise")
 
     def predict(
         self,
@@ -97,7 +113,8 @@ class PackagedPolicy:
             action = action + self._noise * self._rng.standard_normal(action.shape, np.float32)
             action = np.clip(action, -1.0, 1.0)
         scaled = self._low + (action + 1.0) * 0.5 * (self._high - self._low)
-        return np.asarray(scaled, np.float32), state
+        # Rounding alone can leave the range by one unit in the last place.
+        return np.clip(scaled, self._low, self._high, dtype=np.float32), state
 
 
 def make(
@@ -132,7 +149,7 @@ def save(folder: Path, policy: PackagedPolicy) -> None:
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         path = temporary / "policy.safetensors"
-        save_file(policy.weights, path)
+        path.write_bytes(to_bytes(policy.weights))
         own = {"schema_version": SCHEMA_VERSION, "weights_sha256": sha256_file(path)}
         write_json(temporary / "policy.json", {**policy.description, **own})
 
@@ -155,5 +172,5 @@ def load_package(folder: Path, seed: int = 0) -> PackagedPolicy:
         raise UserError(f"{path} is missing or not the file that policy.json names; train again")
     try:
         return PackagedPolicy(load(path.read_bytes()), description, seed)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{folder} is damaged ({error}); train the policy again") from None

@@ -87,8 +87,12 @@ class ScriptedBehaviour:
         wrong_goal: float = 0.45,
         waypoints: float = 0.20,
         random: float = 0.10,
-        noise: float = 0.03,
+        noise: float = 0.045,
     ) -> None:
+        if not hasattr(task, "arm"):
+            raise UserError(
+                "the scripted behaviour knows the SO-101 tasks alone; use behaviour=random"
+            )
         self._shares = np.array([true_goal, wrong_goal, waypoints, random])
         if not (self._shares >= 0).all() or abs(self._shares.sum() - 1) > 1e-6:
             raise UserError(

@@ -10,13 +10,14 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from embodied.errors import UserError
 
 
-def make(id: str, num_envs: int = 1, **kwargs: Any) -> VectorEnv:
+def make(id: str, num_envs: int = 1, *, max_steps: int | None = None, **kwargs: Any) -> VectorEnv:
     """Make ``num_envs`` copies of a registered Gymnasium environment.
 
     Args:
         id: Gymnasium's id, for example ``"HalfCheetah-v5"``. Its form ``"module:id"`` is refused,
             because a config must not choose what is imported.
         num_envs: Number of environments.
+        max_steps: Steps of an episode; the environment's own limit when None.
         **kwargs: Given to the environment.
 
     Raises:
@@ -29,6 +30,8 @@ def make(id: str, num_envs: int = 1, **kwargs: Any) -> VectorEnv:
             f"{id!r} names a module to import; install a package that registers its environments "
             "by Gymnasium's entry points and write the id alone"
         )
+    if max_steps is not None:
+        kwargs["max_episode_steps"] = max_steps
     try:
         return gymnasium.make_vec(
             id,

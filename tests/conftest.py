@@ -4,6 +4,13 @@ Simulation and storage are imported where they are used, so that the learners' t
 machine that has torch and NumPy alone.
 """
 
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -85,3 +92,107 @@ def random_source():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, push_dataset):
+    """A ``RunFolder`` of IQL and its controls, two seeds, trained for a moment on push.
+
+    Shared by the whole session: read it, and copy its folder before changing anything.
+    """
+    from embodied.config import build, load
+    from embodied.stages.train import TrainConfig, train
+
+    values = load("train", [f"data={push_dataset.folder}", "policy.hidden=[16,16]", "videos=false"])
+    values |= {"seeds": [0, 1], "steps": 4, "curve_every": 0, "evaluation_episodes": 4}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMBODIED_RUNS", str(tmp_path_factory.mktemp("runs")))
+        return train(build(TrainConfig, values))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 64 KiB; skips where none can be mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    except OSError as error:
+        pytest.skip(f"no mount command: {error}")
+    if done.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, push_dataset):
+    """The working folder: a labelled dataset ``data`` lies in it."""
+    shutil.copytree(push_dataset.folder, tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EMBODIED_RUNS", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def run(place, trained):
+    """A trained run ``run`` in the working folder."""
+    shutil.copytree(trained.path, place / "run")
+    return place / "run"
+
+
+def hashes(place: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in place.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+@pytest.fixture
+def refused(place, capsys):
+    """Run a command that has to be refused; return the one line that it prints."""
+
+    from embodied.cli import main
+
+    def call(*arguments: str) -> str:
+        before = hashes(place)
+        capsys.readouterr()
+        assert main(arguments) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1, told
+        assert told.startswith(f"embodied {arguments[0]}: ")
+        after = hashes(place)
+        assert {name: after.get(name) for name in before} == before
+        assert not [name for name in after if "/." in name or name.startswith(".")]
+        return told
+
+    return call
+
+
+class Console:
+    """Runs ``python -m embodied`` as a user would, anywhere."""
+
+    def __init__(self) -> None:
+        root = str(Path(__file__).resolve().parent.parent)
+        own = {key: value for key, value in os.environ.items() if key != "EMBODIED_RUNS"}
+        self.environment = {**own, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+
+    def __call__(self, *arguments: str, cwd: Path, code: int = 0):
+        """Return the finished process, whose exit code has to be ``code``."""
+        done = subprocess.run(
+            [sys.executable, "-m", "embodied", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env=self.environment,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        return done
+
+
+@pytest.fixture(scope="session")
+def console():
+    return Console()

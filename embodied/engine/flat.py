@@ -58,9 +58,11 @@ class FlatParameters:
     def load_state_dict(self, state: Mapping[str, torch.Tensor], prefix: str) -> None:
         """Restore what ``state_dict`` gave, bit for bit."""
         self.flat.data.copy_(state[f"{prefix}.flat"])
-        keys = ("step", "exp_avg", "exp_avg_sq")
-        if f"{prefix}.step" in state:
-            self._adam.state[self.flat] = {key: state[f"{prefix}.{key}"].clone() for key in keys}
+        moments = {}
+        if f"{prefix}.step" in state:  # absent before the first step
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                moments[key] = state[f"{prefix}.{key}"].to(self.flat.device, copy=True)
+        self._adam.state[self.flat] = moments
 
 
 class TargetCopy:

@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from embodied import checkpoints
 from embodied.config import build
 from embodied.dataset import Dataset
 from embodied.engine.data import Normaliser, OfflineData, Source, standardise
 from embodied.errors import UserError
 from embodied.registry import resolve
+from embodied.runs import RunFolder
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -98,7 +101,7 @@ def make_groups(
         for item in datasets
     ]
     normalisers = [Normaliser.fit(source, low, high) for source in sources]
-    name = str(policy["name"])
+    name = str(policy.get("name"))
     config = algorithm_config(name, {key: item for key, item in policy.items() if key != "name"})
     plan = {name: (config, tuple(rewards) if name != "bc" else ("policy",))}
     if controls and name != "bc":
@@ -135,6 +138,8 @@ def algorithm_config(name: str, values: Mapping[str, Any]) -> Any:
     for key in ("learning_rate", "batch_size", "polyak", "weight_clip"):
         if getattr(config, key, 1) <= 0:
             raise UserError(f"policy.{key} is {getattr(config, key)}; it must be positive")
+    if min(getattr(config, "hidden", ()), default=1) < 1:
+        raise UserError(f"policy.hidden is {list(config.hidden)}; every width must be positive")
     for key in ("discount", "expectile"):
         if not 0.0 <= getattr(config, key, 0.5) <= 1.0:
             raise UserError(f"policy.{key} is {getattr(config, key)}; it must be between 0 and 1")
@@ -148,6 +153,38 @@ def action_bounds(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...
         action.low is None
         or action.high is None
         or not np.isfinite([action.low, action.high]).all()
+        or not np.less(action.low, action.high).all()
     ):
-        raise UserError(f"{dataset.folder} declares no finite action bounds; policies need them")
+        raise UserError(
+            f"{dataset.folder} declares no finite action range, low below high; policies need one"
+        )
     return action.low, action.high
+
+
+def save(run: RunFolder, step: int, groups: list[Group], wall_s: float) -> None:
+    """Write a checkpoint of every group."""
+    state = {"wall_s": torch.tensor(wall_s, dtype=torch.float64)}
+    for group in groups:
+        for key, value in group.learner.state_dict().items():
+            state[f"{group.algorithm}/{key}"] = value.cpu()
+    checkpoints.save(run.path / "checkpoints", step, state)
+
+
+def restore(run: RunFolder, groups: list[Group]) -> tuple[int, float]:
+    """Load the newest checkpoint; return its step and the seconds of training until then."""
+    found = checkpoints.load_newest(run.path / "checkpoints")
+    if found is None:
+        return 0, 0.0
+    step, state = found
+    try:
+        for group in groups:
+            prefix = f"{group.algorithm}/"
+            group.learner.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            )
+        return step, float(state["wall_s"])
+    except (KeyError, ValueError, RuntimeError):
+        raise UserError(
+            f"the newest checkpoint of {run.path} does not fit its config.yaml; put the config "
+            "back as it was, or train again"
+        ) from None

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from embodied.config import build
-from embodied.dataset import DatasetInfo, Episode
+from embodied.config import build, options_of
+from embodied.dataset import Episode
+from embodied.dataset_json import DatasetInfo
 from embodied.dataset_writer import write_dataset
 from embodied.environments import EnvConfig, describe_action, make_environment, make_task
 from embodied.episodes import episode_success
-from embodied.errors import UserError
+from embodied.errors import UserError, at_least
 from embodied.progress import progress_bar
 from embodied.registry import resolve
 from embodied.rollout import rollout
@@ -52,14 +54,13 @@ def collect(config: CollectConfig) -> Collected:
     folder = Path(config.output)
     if folder.exists():
         raise UserError(f"{folder} exists already; name another output or remove it")
-    if config.episodes < 1:
-        raise UserError(f"episodes is {config.episodes}; it must be at least 1")
+    at_least(1, {"episodes": config.episodes, "env.num_envs": config.env.num_envs})
+    at_least(0, {"seed": config.seed})
     num_envs = min(config.env.num_envs, config.episodes)
     per_env = math.ceil(config.episodes / num_envs)
     env = make_environment(config.env, num_envs)
     task = make_task(config.env.title)
-    options = {key: value for key, value in config.behaviour.items() if key != "name"}
-    behaviour = make_behaviour(config.behaviour["name"], env, config.seed, options)
+    behaviour = make_behaviour(config.behaviour, env, config.seed)
     info = DatasetInfo(
         environment=config.env.title,
         action=describe_action(env, task),
@@ -87,17 +88,12 @@ def collect(config: CollectConfig) -> Collected:
     return Collected(folder, total, transitions, sum(known) / total if known else None)
 
 
-def make_behaviour(name: str, env: Any, seed: int, options: dict[str, Any]) -> Any:
-    """Return a behaviour by short name for this environment."""
-    maker = resolve("behaviour", name)
+def make_behaviour(config: Mapping[str, Any], env: Any, seed: int) -> Any:
+    """Return a behaviour by short name and options for this environment."""
+    maker = resolve("behaviour", str(config.get("name")))
     task = getattr(env, "task", None)
     subject = task if task is not None else ActionOnly(describe_action(env, None))
-    try:
-        return maker(subject, env.num_envs, seed, **options)
-    except TypeError as error:
-        raise UserError(
-            f"behaviour {name}: {error}; `embodied collect --help` lists keys"
-        ) from None
+    return maker(subject, env.num_envs, seed, **options_of(maker, config, "behaviour"))
 
 
 @dataclass(frozen=True)

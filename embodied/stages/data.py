@@ -13,7 +13,7 @@ from embodied.config import build
 from embodied.dataset import EXTRA, Dataset, Episode, open_datasets
 from embodied.dataset_writer import write_dataset
 from embodied.episodes import episode_success
-from embodied.errors import UserError
+from embodied.errors import UserError, at_least
 from embodied.labels import read_labels
 
 ACTIONS = ("info", "filter", "split", "merge")
@@ -84,6 +84,7 @@ def write(output: Path, episodes: Iterable[Episode], like: Dataset, origin: dict
 def run(action: str, paths: list[str], values: dict[str, Any]) -> None:
     """Entry of the command line. Labels stay with the dataset that they were made for."""
     config = build(DataConfig, values)
+    at_least(0, {"seed": config.seed})
     if action not in ACTIONS:
         raise UserError(f"unknown action {action!r}; known: {', '.join(ACTIONS)}")
     datasets = open_datasets(paths)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from embodied.config import build, load
-from embodied.engine.precision import has_fast_bf16
-from embodied.errors import UserError
+from embodied.engine.precision import faster_mode
+from embodied.errors import UserError, at_least
 from embodied.files import read_json, write_json
 from embodied.registry import names
 from embodied.results import table
-from embodied.runs import RunFolder
+from embodied.runs import RunFolder, numbered
 from embodied.stages import collect, deploy, label, train
 from embodied.stages import reward as reward_stage
 
@@ -30,7 +30,7 @@ class DemoConfig:
     episodes: int  # episodes of each dataset
     steps: int  # updates
     evaluation_episodes: int  # per training seed and arm
-    matmul_precision: str  # float32, bf16, or auto: bf16 where the processor has it
+    matmul_precision: str  # float32, bf16, or auto: the faster one on this processor
     videos: bool  # film a success and a failure
 
 
@@ -58,6 +58,9 @@ def demo(config: DemoConfig) -> RunFolder:
     """
     if config.task not in names("task"):
         raise UserError(f"unknown task {config.task!r}; known: {', '.join(names('task'))}")
+    if not config.seeds:
+        raise UserError("seeds is []; give at least one")
+    at_least(1, {key: getattr(config, key) for key in ("episodes", "steps", "evaluation_episodes")})
     watch, run = Stopwatch(5), RunFolder.create("demo")
     with watch.step(f"reward for: {config.instruction}"):
         values = load("reward", [f"env={config.task}"]) | {"instruction": config.instruction}
@@ -85,7 +88,7 @@ def train_config(config: DemoConfig, folders: list[Path]) -> train.TrainConfig:
     """Return the training config: ``configs/train.yaml`` with the demo's sizes."""
     precision = config.matmul_precision
     if precision == "auto":
-        precision = "bf16" if has_fast_bf16() else "float32"
+        precision = faster_mode()
     values = load("train", [f"env={config.task}"], **{"data.paths": []})
     values["data"]["paths"] = [str(folder.resolve()) for folder in folders]
     values |= {
@@ -103,7 +106,7 @@ def report(run: RunFolder, episode: Path) -> None:
     """Print what came out and where it lies."""
     deployed = read_json(episode / "result.json")
     outcome = "success" if deployed["success"] else "no success"
-    filmed = read_json(sorted(run.path.glob("evaluations/*/videos.json"))[-1])
+    filmed = read_json(numbered(run.path / "evaluations")[-1] / "videos.json")
     print()
     print(table(read_json(run.path / "result.json")))
     print(

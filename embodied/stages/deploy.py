@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from embodied.config import build
-from embodied.dataset import DatasetInfo, Episode
+from embodied.dataset import Episode
+from embodied.dataset_json import DatasetInfo
 from embodied.dataset_writer import write_dataset
 from embodied.environments import environment_from_json, require_task
-from embodied.errors import UserError
+from embodied.errors import UserError, at_least
 from embodied.files import write_json
 from embodied.registry import resolve
 from embodied.runs import RunFolder, git_commit
@@ -53,17 +55,7 @@ class PolicyOnRobot:
         position = np.array([observation[f"{name}.pos"] for name in joints], np.float64)
         if self._joint_target is None:
             self._joint_target = position
-        measured = {
-            "joint_position": position,
-            "joint_velocity": np.array([observation[f"{name}.vel"] for name in joints]),
-            "joint_target": self._joint_target,
-            "goal": self._goal,
-        }
-        for name in self._task.objects:
-            for kind in ("position", "velocity"):
-                measured[f"{name}_{kind}"] = np.asarray(observation[f"{name}.{kind}"])
-        batch = {key: value[None] for key, value in measured.items()}
-        seen = self._task.observe(self._task.state(batch))
+        seen = observe(self._task, observation, self._joint_target, self._goal)
         action, _ = self._policy.predict(seen, deterministic=True)
         target = self._task.next_target(self._joint_target[None], action)[0]
         return {f"{name}.pos": float(value) for name, value in zip(joints, target, strict=True)}
@@ -74,12 +66,31 @@ class PolicyOnRobot:
             self._joint_target = np.array([tick.sent[f"{j}.pos"] for j in self._task.joints])
 
 
+def observe(
+    task: Task, observation: Mapping[str, Any], joint_target: Array, goal: FloatArray
+) -> Array:
+    """Return the policy's observation [1, O] of what a robot measured."""
+    measured = {
+        "joint_position": np.array([observation[f"{name}.pos"] for name in task.joints]),
+        "joint_velocity": np.array([observation[f"{name}.vel"] for name in task.joints]),
+        "joint_target": joint_target,
+        "goal": goal,
+    }
+    for name in task.objects:
+        for kind in ("position", "velocity"):
+            measured[f"{name}_{kind}"] = np.asarray(observation[f"{name}.{kind}"])
+    batch = {key: np.asarray(value, np.float64)[None] for key, value in measured.items()}
+    return task.observe(task.state(batch))
+
+
 def deploy(run: RunFolder, config: DeployConfig) -> Path:
     """Run one episode on the robot; return ``deployments/<n>``.
 
     Raises:
         UserError: No such policy, or the policy does not fit the robot.
     """
+    at_least(1, {"max_steps": config.max_steps})
+    at_least(0, {"seed": config.seed})
     package = package_folder(run, config.policy_seed)
     policy = resolve("package", "load")(package)
     env = environment_from_json(policy.description["environment"])
@@ -152,6 +163,12 @@ def describe(
 
 def make_robot(config: Mapping[str, Any], task: Task) -> tuple[Any, Any]:
     """Return the robot and the limits of its guard; a simulated plant is the task's scene."""
+    for key in ("name", "limits", "max_speed"):
+        if key not in config:
+            raise UserError(f"robot.{key} is missing; give it a value")
+    speed = config["max_speed"]
+    if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0 < speed < math.inf:
+        raise UserError(f"robot.max_speed is {speed!r}; it must be a positive number (rad/s)")
     options = {k: v for k, v in config.items() if k not in ("name", "limits", "max_speed")}
     plant = {
         "scene": str(task.scene),
@@ -159,9 +176,12 @@ def make_robot(config: Mapping[str, Any], task: Task) -> tuple[Any, Any]:
         "objects": task.objects,
         "control_hz": task.control_hz,
     }
-    robot = resolve("robot", config["name"])({**plant, **options, "name": config["name"]})
-    limits = resolve("limits", config["limits"])(robot.control_hz, config["max_speed"])
-    return robot, limits
+    maker, limits = resolve("robot", config["name"]), resolve("limits", config["limits"])
+    try:
+        robot = maker({**plant, **options, "name": config["name"]})
+    except TypeError as error:
+        raise UserError(f"robot {config['name']}: {error}; check robot.* in the config") from None
+    return robot, limits(robot.control_hz, speed)
 
 
 def check_fit(description: Mapping[str, Any], task: Task, robot: Any) -> None:
@@ -184,6 +204,14 @@ def check_fit(description: Mapping[str, Any], task: Task, robot: Any) -> None:
     ]
     if lacking:
         raise UserError(f"the robot does not measure {lacking[0]}, which the policy needs")
+    zeros = {key: np.zeros(field.shape) for key, field in robot.observation_features.items()}
+    seen = observe(task, zeros, np.zeros(len(task.joints)), np.zeros(3))
+    for kind, size in (("observation", seen.shape[1]), ("action", task.action.shape[0])):
+        if description[f"{kind}_size"] != size:
+            raise UserError(
+                f"the policy has {kind}s of size {description[f'{kind}_size']}, the task {size}; "
+                "deploy a policy that was trained for this task"
+            )
     if description["action"]["unit"] != task.action.unit:
         raise UserError(
             f"the policy acts in {description['action']['unit']}, not {task.action.unit}"

@@ -14,12 +14,12 @@ from embodied.config import build
 from embodied.dataset import Episode
 from embodied.environments import EnvConfig, environment_from_json, make_environment, make_task
 from embodied.episodes import concatenate
-from embodied.errors import UserError
-from embodied.files import read_json, write_json
+from embodied.errors import UserError, at_least
+from embodied.files import read_json, write_json, write_text
 from embodied.registry import resolve
 from embodied.results import CONTROLS, describe, outcomes_of, table
 from embodied.rollout import rollout
-from embodied.runs import RunFolder, read_metrics
+from embodied.runs import RunFolder, numbered, read_metrics
 from embodied.stages.film import film_both
 from embodied.types import RewardContext
 
@@ -41,6 +41,8 @@ def evaluate(run: RunFolder, config: EvaluateConfig, wall_s: float | None = None
     Raises:
         UserError: The run has no packages.
     """
+    at_least(1, {"episodes": config.episodes})
+    at_least(0, {"seed": config.seed})
     packages = find_packages(run)
     env = environment_from_json(packages["policy"][0].description["environment"])
     episodes = {
@@ -54,8 +56,8 @@ def evaluate(run: RunFolder, config: EvaluateConfig, wall_s: float | None = None
     if config.videos:
         filmed = film_both(env, packages["policy"], episodes["policy"], config.seed, folder)
     write_json(folder / "result.json", result)
-    write_json(folder / "videos.json", filmed)
     write_json(folder / "episode.json", reward_over_episode(run, env.title, episodes["policy"]))
+    write_json(folder / "videos.json", filmed)  # last: with it the folder can be reported on
     write_json(run.path / "result.json", result)
     write_report(run, folder)
     return folder
@@ -67,7 +69,7 @@ def find_packages(run: RunFolder) -> dict[str, list[Any]]:
     places = {"policy": run.path / "policy"}
     places |= {arm: run.path / "controls" / arm for arm in CONTROLS}
     found = {
-        arm: [load(item) for item in sorted(place.iterdir(), key=lambda path: int(path.name))]
+        arm: [load(item) for item in numbered(place)]
         for arm, place in places.items()
         if place.is_dir()
     }
@@ -126,22 +128,21 @@ def reward_over_episode(
 
 def refresh_report(run: RunFolder) -> None:
     """Write the newest evaluation's report again, for what has come since."""
-    folders = sorted(run.path.glob("evaluations/*/videos.json"), key=lambda p: int(p.parent.name))
+    folders = [p for p in numbered(run.path / "evaluations") if (p / "videos.json").is_file()]
     if folders:
-        write_report(run, folders[-1].parent)
+        write_report(run, folders[-1])
 
 
 def write_report(run: RunFolder, folder: Path) -> None:
     """Write ``report.html`` of an evaluation, and the same page at the top of the run."""
-    from embodied.report import ReportContent, build_report
+    from embodied.report import ReportContent
+    from embodied.report.page import render
 
     filmed = read_json(folder / "videos.json", ("videos", "missing"))
     episode = read_json(folder / "episode.json")
     code = run.path / "reward" / "reward.py"
-    deployments = sorted(
-        run.path.glob("deployments/*/result.json"), key=lambda path: int(path.parent.name)
-    )
-    deployment = read_json(deployments[-1]) if deployments else None
+    deployments = [p / "result.json" for p in numbered(run.path / "deployments")]
+    told = [path for path in deployments if path.is_file()]
     content = ReportContent(
         result=read_json(folder / "result.json"),
         metrics=read_metrics(run),
@@ -151,11 +152,12 @@ def write_report(run: RunFolder, folder: Path) -> None:
         terms_caption=episode.get("caption", ""),
         videos={key: folder / name for key, name in filmed["videos"].items()},
         missing_videos=filmed["missing"],
-        deployment=deployment,
+        deployment=read_json(told[-1]) if told else None,
         manifest=run.manifest,
     )
+    page = render(content)
     for path in (folder / "report.html", run.path / "report.html"):
-        build_report(path, content)
+        write_text(path, page)
 
 
 def run(path: str, values: dict[str, Any]) -> Path:

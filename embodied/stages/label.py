@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import numpy as np
 from embodied.config import build
 from embodied.dataset import Dataset
 from embodied.environments import make_task
+from embodied.errors import at_least
 from embodied.labels import reward_folder, write_labels
 from embodied.progress import progress_bar
 from embodied.stages.reward import make_reward
+
+PAID = "replies.jsonl"  # answers that cost money, one a line
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ def label(data: str | Path, config: LabelConfig) -> Path:
     Raises:
         UserError: No such dataset, no acceptable reward, or a non-finite score.
     """
+    at_least(2, {"check_transitions": config.check_transitions})
     dataset = Dataset(data)
     task = make_task(dataset.info.environment)
     options = dict(config.reward)
@@ -42,10 +47,34 @@ def label(data: str | Path, config: LabelConfig) -> Path:
     rng = np.random.default_rng(0)
     count = min(config.check_transitions, len(dataset))
     sample = dataset.transitions(np.sort(rng.choice(len(dataset), count, replace=False)))
-    folder = reward_folder(dataset, config.label)
-    made = make_reward(options, config.provider, folder, task, sample)
-    with progress_bar(len(dataset), "label", " transitions") as bar:
-        return write_labels(dataset, config.label, made, bar.update)
+    kept = reward_folder(dataset, config.label)
+    making = kept.with_suffix(".making")
+    prepare(making, kept)
+    try:
+        made = make_reward(options, config.provider, making, task, sample)
+        with progress_bar(len(dataset), "label", " transitions") as bar:
+            path = write_labels(dataset, config.label, made, bar.update)
+        shutil.rmtree(kept, ignore_errors=True)
+        making.rename(kept)
+    finally:
+        for folder in (making, kept):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()  # a reward without code keeps nothing
+    return path
+
+
+def prepare(making: Path, kept: Path) -> None:
+    """Make ready the folder in which a reward is made.
+
+    What lies behind an earlier label stays as it is until the new label is there. Answers that were
+    paid for go along, from a try that failed or from the earlier reward.
+    """
+    making.mkdir(parents=True, exist_ok=True)
+    for item in making.iterdir():
+        if item.name != PAID:
+            item.unlink()
+    if (kept / PAID).is_file() and not (making / PAID).is_file():
+        shutil.copyfile(kept / PAID, making / PAID)
 
 
 def run(data: str, values: dict[str, Any]) -> Path:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from embodied.config import build
+from embodied.config import build, options_of
 from embodied.environments import EnvConfig, make_environment, require_task
 from embodied.episodes import concatenate
-from embodied.errors import UserError
+from embodied.errors import at_least
 from embodied.files import read_json
 from embodied.registry import resolve
 from embodied.rollout import rollout
@@ -45,34 +45,32 @@ def make_reward(
     Raises:
         UserError: An unknown name or option, or no acceptable reward could be made.
     """
-    maker = resolve("reward", config["name"])
+    maker = resolve("reward", str(config.get("name")))
     context = RewardContext(
         folder=context_folder,
         task=task,
         sample=sample,
         provider=lambda: make_provider(provider),
     )
-    options = {key: value for key, value in config.items() if key != "name"}
-    try:
-        reward: Reward = maker(context, **options)
-    except TypeError as error:
-        raise UserError(f"reward {config['name']}: {error}") from None
+    reward: Reward = maker(context, **options_of(maker, config, "reward"))
     return reward
 
 
 def make_provider(config: dict[str, Any]) -> Any:
     """Return the provider that the config names."""
-    maker = resolve("provider", config["name"])
+    maker = resolve("provider", str(config.get("name")))
     options = {key: value for key, value in config.items() if key != "name"}
     return maker(options) if options else maker()
 
 
 def sample_transitions(env_config: EnvConfig, episodes: int, seed: int) -> Transitions:
     """Return transitions of the scripted behaviour's mixture: successes and failures both."""
+    at_least(1, {"check_episodes": episodes, "env.num_envs": env_config.num_envs})
+    at_least(0, {"seed": seed})
     num_envs = min(env_config.num_envs, episodes)
     env = make_environment(env_config, num_envs)
     try:
-        behaviour = make_behaviour("scripted", env, seed, {})
+        behaviour = make_behaviour({"name": "scripted"}, env, seed)
         count = -(-episodes // num_envs)
         return concatenate([item for _, item in rollout(env, behaviour.act, count, seed)])
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
@@ -12,20 +13,19 @@ import numpy as np
 import torch
 import yaml
 
-from embodied import checkpoints
 from embodied.config import build
 from embodied.dataset import Dataset, open_datasets
-from embodied.engine.precision import set_matmul_precision
+from embodied.engine.precision import describe_products, set_matmul_precision
 from embodied.environments import EnvConfig
 from embodied.episodes import outcome_arrays
-from embodied.errors import UserError
+from embodied.errors import UserError, at_least
 from embodied.files import read_json, sha256_bytes, write_json
 from embodied.interrupts import stop_on_interrupt
 from embodied.labels import read_labels, reward_folder
 from embodied.progress import progress_bar
 from embodied.results import table
 from embodied.runs import MetricsLog, RunFolder
-from embodied.stages.arms import Group, make_groups, reward_columns
+from embodied.stages.arms import Group, make_groups, restore, reward_columns, save
 from embodied.stages.evaluate import EvaluateConfig, evaluate, evaluate_policies
 from embodied.stages.export import behaviour_outcomes, export
 
@@ -94,9 +94,12 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
     )
     if run is None:
         run = RunFolder.create(config.name)
-    if not is_resumable(run):
+    inputs = manifest(config, datasets, reward)
+    if is_resumable(run):
+        check_inputs(run, inputs)
+    else:
         keep_reward(config, datasets[0], run)
-        run.describe({"command": "train", **asdict(config)}, manifest(config, datasets, reward))
+        run.describe({"command": "train", **asdict(config)}, inputs)
     wall_s = fit(config, run, groups)
     export(run, groups, datasets, config.env, config.seeds, config.steps)
     write_json(run.path / "behaviour.json", behaviour_outcomes(datasets))
@@ -110,11 +113,14 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
 
 def check(config: TrainConfig) -> None:
     """Refuse settings that cannot work, before anything is written."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", config.device):
+        raise UserError(f"device is {config.device!r}; use cpu or cuda")
     if config.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"device={config.device}, but torch sees no GPU; use device=cpu")
-    for key in ("steps", "log_every", "checkpoint_every", "evaluation_episodes"):
-        if getattr(config, key) < 1:
-            raise UserError(f"{key} is {getattr(config, key)}; it must be at least 1")
+    keys = ("steps", "threads", "log_every", "checkpoint_every", "curve_episodes")
+    at_least(1, {key: getattr(config, key) for key in (*keys, "evaluation_episodes")})
+    at_least(0, {key: getattr(config, key) for key in ("curve_every", "evaluation_seed")})
+    at_least(0, {"seeds": min(config.seeds, default=0)})
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise UserError(f"seeds is {list(config.seeds)}; give at least one, none of them twice")
 
@@ -151,6 +157,7 @@ def manifest(
         "command": "train",
         "device": config.device,
         "matmul_precision": config.matmul_precision,
+        "products": describe_products(config.matmul_precision),
         "torch_threads": torch.get_num_threads(),
         "data": [{"path": str(d.folder.resolve()), "sha256": d.digest} for d in datasets],
         "reward": reward,
@@ -163,6 +170,16 @@ def is_resumable(run: RunFolder) -> bool:
     return (run.path / "manifest.json").is_file() and run.manifest.get("command") == "train"
 
 
+def check_inputs(run: RunFolder, inputs: dict[str, Any]) -> None:
+    """Refuse to go on with other data or another reward than the run began with."""
+    for key in ("data", "reward_sha256"):
+        if run.manifest.get(key) != inputs[key]:
+            raise UserError(
+                f"the {key.partition('_')[0]} of {run.path} changed since it began; "
+                "put it back as it was, or train again"
+            )
+
+
 def keep_reward(config: TrainConfig, dataset: Dataset, run: RunFolder) -> None:
     """Copy the reward's code and provenance from beside the labels into the run."""
     folder = reward_folder(dataset, config.data.label)
@@ -172,16 +189,7 @@ def keep_reward(config: TrainConfig, dataset: Dataset, run: RunFolder) -> None:
 
 def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> float:
     """Train every group to ``config.steps``, from the newest checkpoint; return the seconds."""
-    found = checkpoints.load_newest(run.path / "checkpoints")
-    step, wall_s = 0, 0.0
-    if found is not None:
-        step, state = found
-        wall_s = float(state["wall_s"])
-        for group in groups:
-            prefix = f"{group.algorithm}/"
-            group.learner.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            )
+    step, wall_s = restore(run, groups)
     log = MetricsLog(run, keep_until_step=step, tensorboard=config.tensorboard)
     started = time.monotonic() - wall_s
     with stop_on_interrupt() as stop, progress_bar(config.steps, "train", " updates") as bar:
@@ -193,12 +201,12 @@ def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> float:
                 measured = group.learner.update(group.data, step - before)
                 metrics |= group.per_arm(measured, len(config.seeds))
             bar.update(step - before)
+            stop_at_nan(metrics, run)
 
             def due(every: int, before: int = before, step: int = step) -> bool:
                 return every > 0 and (step // every > before // every or step == config.steps)
 
-            if due(config.log_every):
-                stop_at_nan(metrics, run)
+            if due(config.log_every) or due(config.curve_every):
                 line: dict[str, Any] = {
                     "step": step,
                     "wall_s": time.monotonic() - started,
@@ -223,15 +231,6 @@ def stop_at_nan(metrics: dict[str, list[float]], run: RunFolder) -> None:
                 f"{key} became NaN or infinite; the last sound checkpoint is in {run.path}; "
                 "lower policy.learning_rate or policy.temperature"
             )
-
-
-def save(run: RunFolder, step: int, groups: list[Group], wall_s: float) -> None:
-    """Write a checkpoint of every group."""
-    state = {"wall_s": torch.tensor(wall_s, dtype=torch.float64)}
-    for group in groups:
-        for key, value in group.learner.state_dict().items():
-            state[f"{group.algorithm}/{key}"] = value.cpu()
-    checkpoints.save(run.path / "checkpoints", step, state)
 
 
 def curves(config: TrainConfig, groups: list[Group]) -> dict[str, list[float]]:

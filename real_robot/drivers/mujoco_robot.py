@@ -89,6 +89,8 @@ class MujocoRobot:
         if unknown or missing:
             wrong = f"lacks {', '.join(missing)}" if missing else f"has unknown {unknown}"
             raise UserError(f"the robot's config {wrong}; known keys: {', '.join(sorted(known))}")
+        if not isinstance(values.get("real_time", False), bool):
+            raise UserError(f"real_time is {values['real_time']!r}; it must be true or false")
         lists = {key: tuple(values[key]) for key in ("joints", "objects") if key in values}
         return cls(MujocoRobotConfig(**{**values, **lists, "scene": Path(values["scene"])}))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from embodied.config import build
 from embodied.errors import UserError
 from embodied.files import sha256_bytes
 from rewards.prompt import Message
@@ -222,7 +223,7 @@ def _config(values: Mapping[str, Any]) -> OpenAIConfig:
             f"unknown setting {unknown[0]!r}" if unknown else f"provider.{missing[0]} is missing"
         )
         raise UserError(f"{problem}; the openai provider takes: {', '.join(known)}")
-    return OpenAIConfig(**values)
+    return build(OpenAIConfig, values, "provider")
 
 
 def _checked_url(config: OpenAIConfig) -> str:

@@ -248,7 +248,9 @@ def test_it_renders_what_it_is_in(robot: MujocoRobot) -> None:
 
 
 def test_the_registry_names_it() -> None:
-    assert NAMES["robot"]["mujoco_so101"] == "real_robot.drivers.mujoco_robot:MujocoRobot"
+    assert (
+        NAMES["robot"]["mujoco_so101"] == "real_robot.drivers.mujoco_robot:MujocoRobot.from_mapping"
+    )
 
 
 def test_the_guard_and_the_loop_need_no_simulator() -> None:
