@@ -24,7 +24,7 @@ from embodied.types import Array, FloatArray, Start, Task
 
 CUBE_NOTE = (
     "object poses came from the simulation; on a real arm they need a tracker, or a policy that "
-    "acts from pixels"
+    "acts from pixels; stillness is judged once per control step"
 )
 
 
