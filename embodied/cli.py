@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from embodied import __version__
 from embodied.errors import UserError
@@ -61,15 +62,21 @@ def _label(options: argparse.Namespace, overrides: list[str]) -> object:
     return label.run(options.data, load("label", overrides))
 
 
+def _resumed(overrides: list[str]) -> str | None:
+    """Return RUN of ``resume=RUN``, which stands alone."""
+    resume = [item.removeprefix("resume=") for item in overrides if item.startswith("resume=")]
+    if resume and len(overrides) > 1:
+        raise UserError("resume=RUN goes on with that run's own config; give no other override")
+    return resume[0] if resume else None
+
+
 def _train(options: argparse.Namespace, overrides: list[str]) -> object:
     from embodied.config import load, sweep
     from embodied.stages import train
 
-    resume = [item.removeprefix("resume=") for item in overrides if item.startswith("resume=")]
+    resume = _resumed(overrides)
     if resume:
-        if len(overrides) > 1:
-            raise UserError("resume=RUN goes on with that run's own config; give no other override")
-        return train.resume_run(resume[0])
+        return train.resume_run(resume)
     for choice in sweep(overrides) if options.multirun else [overrides]:
         train.run(load("train", choice))
     return None
@@ -95,7 +102,8 @@ def _demo(options: argparse.Namespace, overrides: list[str]) -> object:
     from embodied.config import load
     from embodied.stages import demo
 
-    return demo.run(load("demo", overrides))
+    resume = _resumed(overrides)
+    return demo.resume(resume) if resume else demo.run(load("demo", overrides))
 
 
 def _doctor(options: argparse.Namespace, overrides: list[str]) -> object:
@@ -128,11 +136,18 @@ COMMANDS = {
 META = {"text": "TEXT", "data": "DATA", "run": "RUN", "action": "ACTION", "paths": "PATH"}
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a wrong argument in one line, as every other mistake is told."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit with 2."""
+        line = " ".join(message.split())
+        self.exit(2, f"{self.prog}: {line}; see `{self.prog} --help`\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    top = argparse.ArgumentParser(
-        prog="embodied", description="From a sentence to a guarded robot policy."
-    )
+    top = Parser(prog="embodied", description="From a sentence to a guarded robot policy.")
     top.add_argument("--version", action="version", version=f"embodied-stack {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
@@ -193,6 +208,35 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return plain, overrides
 
 
+def check_gl() -> None:
+    """Check ``MUJOCO_GL``, since MuJoCo cannot even be imported with a value that it does not know.
+
+    Raises:
+        UserError: It is none of MuJoCo's values for this platform.
+    """
+    backends = {"Linux": ("glx", "egl", "osmesa"), "Windows": ("wgl",), "Darwin": ("cgl",)}
+    known = ("glfw", *backends.get(platform.system(), ()))
+    switches = ("enable", "enabled", "on", "true", "1", "disable", "disabled", "off", "false", "0")
+    value = os.environ.get("MUJOCO_GL", "")
+    if value.lower().strip() not in ("", *known, *switches):
+        raise UserError(
+            f"MUJOCO_GL is {value!r}; unset it, or set it to one of "
+            f"{', '.join((*known, *switches))}"
+        )
+
+
+def _file_mistake(error: OSError) -> str | None:
+    """Return the line for an error of the file system that the user can mend, or None."""
+    path = error.filename if error.filename is not None else "a file"
+    if error.errno in FULL:
+        return "disk full; free some space"
+    if isinstance(error, PermissionError):
+        return f"no permission for {path}; change its owner or mode, or name another place"
+    if isinstance(error, NotADirectoryError):
+        return f"{path} leads through something that is not a folder; check the path"
+    return None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -204,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = COMMANDS[options.command]
     try:
         check_siblings()
+        check_gl()
         if overrides and command.config is None:
             raise UserError(f"{options.command} takes no overrides, but got {overrides[0]}")
         command.call(options, overrides)
@@ -211,9 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"embodied {options.command}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in FULL:
+        if (mistake := _file_mistake(error)) is None:
             raise
-        print(f"embodied {options.command}: disk full; free some space", file=sys.stderr)
+        print(f"embodied {options.command}: {mistake}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -49,7 +49,7 @@ def load(command: str, overrides: Sequence[str], **given: Any) -> dict[str, Any]
             OmegaConf.update(config, key, text)
         value = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except Exception as error:  # beside its own errors Hydra asserts and raises ValueError
-        raise UserError(f"{command}: {_first_sentence(error)}") from None
+        raise UserError(_first_sentence(error)) from None
     assert isinstance(value, dict)
     if folder is not None:
         value["data"]["paths"] = [folder]
@@ -81,6 +81,11 @@ def _is_list(value: str) -> bool:
 
 
 def _first_sentence(error: Exception) -> str:
+    from hydra.errors import OverrideParseException
+
+    if isinstance(error, OverrideParseException):
+        key = error.override.partition("=")[0]
+        return f"cannot read the override {error.override}; quote its value: {key}='\"VALUE\"'"
     text = " ".join(str(error).split())
     if found := re.search(r"Could not override '([^']+)'", text):
         return f"unknown config key {found[1]!r}; `embodied <command> --help` lists the keys"

@@ -193,6 +193,17 @@ class Dataset:
                 return np.asarray(self.column(f"{EXTRA}{name}"), np.float32)
         return None
 
+    def episode_returns(self) -> npt.NDArray[np.float64] | None:
+        """Return the sum of the environment's own reward over every episode, or None if unknown.
+
+        Where only success was recorded, as on a robot, that is the reward.
+        """
+        name = f"{EXTRA}environment_reward"
+        reward = self.column(name) if self.has(name) else self.true_reward()
+        if reward is None:
+            return None
+        return np.add.reduceat(np.asarray(reward, np.float64), self.episode_starts)
+
     def check_finite(self, names: Iterable[str] = ("observation", "action")) -> None:
         """Stop at the first non-finite value of the named columns, saying where it is."""
         for name in names:

@@ -23,6 +23,11 @@ RUN_VERSION = 1
 PACKAGES = ("torch", "numpy", "mujoco", "gymnasium", "hydra-core", "pyarrow")
 
 
+def runs_root() -> Path:
+    """Return the folder of all runs: $EMBODIED_RUNS, or ``runs``."""
+    return Path(os.environ.get("EMBODIED_RUNS", "runs"))
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A run: ``config.yaml``, ``manifest.json``, ``metrics.jsonl``, ``result.json`` and more."""
@@ -32,7 +37,7 @@ class RunFolder:
     @classmethod
     def create(cls, name: str) -> RunFolder:
         """Make ``runs/<date-time>-<name>/`` (in the folder $EMBODIED_RUNS where that is set)."""
-        root = Path(os.environ.get("EMBODIED_RUNS", "runs"))
+        root = runs_root()
         stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}"
         for attempt in range(100):
             path = root / (stem if attempt == 0 else f"{stem}-{attempt}")

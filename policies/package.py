@@ -6,6 +6,7 @@ beside a robot stays light. Normalisation is part of the package. Nothing is unp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,12 @@ KEYS = (
     "control_hz",
     "environment",
     "seed",
+    "steps",
     "data",
     "reward",
+    "instruction",
 )
+ACTION_KEYS = ("unit", "low", "high")
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -167,6 +171,7 @@ def load_package(folder: Path, seed: int = 0) -> PackagedPolicy:
             f"{folder} has policy version {description['schema_version']}, this program reads "
             f"{SCHEMA_VERSION}; train it again"
         )
+    _check_types(folder, description)
     path = folder / "policy.safetensors"
     if not path.is_file() or sha256_file(path) != description["weights_sha256"]:
         raise UserError(f"{path} is missing or not the file that policy.json names; train again")
@@ -174,3 +179,19 @@ def load_package(folder: Path, seed: int = 0) -> PackagedPolicy:
         return PackagedPolicy(load(path.read_bytes()), description, seed)
     except (SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{folder} is damaged ({error}); train the policy again") from None
+
+
+def _check_types(folder: Path, description: Mapping[str, Any]) -> None:
+    """Raise UserError unless what others read of a description is of the type that they expect."""
+    action, rate = description["action"], description["control_hz"]
+    problem = ""
+    if not isinstance(description["environment"], Mapping):
+        problem = "environment is no object"
+    elif not isinstance(action, Mapping):
+        problem = "action is no object"
+    elif lacking := [key for key in ACTION_KEYS if key not in action]:
+        problem = f"action lacks {', '.join(lacking)}"
+    elif type(rate) not in (int, float) or not 0.0 <= rate < math.inf:
+        problem = f"control_hz is {rate!r} and must be a number from 0"
+    if problem:
+        raise UserError(f"{folder} is damaged ({problem}); train the policy again")

@@ -14,6 +14,7 @@ from typing import Any
 
 from embodied.errors import UserError
 from embodied.files import sha256_bytes
+from embodied.runs import runs_root
 from embodied.types import Task, Transitions
 from rewards.code_reward import CodeReward
 from rewards.prompt import PROMPT_VERSION, Message, build_messages, feedback, prompt_hash, subject
@@ -45,8 +46,9 @@ def generate(
         provider: Answers the prompt.
         sample: Transitions of the task that the code is checked on; None parses only.
         max_attempts: Answers that are tried; each failure is told to the model.
-        folder: Gets ``reward.py``, ``provenance.json``, ``diagnostics.json``, the transcript of
-            all attempts, and the raw replies that cost money.
+        folder: Gets ``reward.py``, ``provenance.json``, ``diagnostics.json`` and the transcript of
+            all attempts. Raw replies that cost money go to one log of all runs, since no other
+            run shall pay for them again.
 
     Raises:
         UserError: No answer, or none that passes within ``max_attempts``.
@@ -64,7 +66,7 @@ def generate(
     }
     failure = ""
     for attempt in range(1, max_attempts + 1):
-        reply = _ask(provider, messages, folder / REPLIES, failure)
+        reply = _ask(provider, messages, runs_root() / REPLIES, failure)
         try:
             reward = accept(
                 code_block(reply.text), task, sample, {**asked, **_answered(reply, attempt)}

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embodied.cli import main
+from embodied.cli import check_gl, main
 
 TRAIN = ("train", "data=data", "steps=2", "seeds=[0]", "policy.hidden=[8]", "videos=false")
 
@@ -97,7 +97,7 @@ TRAIN = ("train", "data=data", "steps=2", "seeds=[0]", "policy.hidden=[8]", "vid
         (("data", "filter", "data"), "needs output=FOLDER"),
         (("data", "merge", "data", "output=data"), "data exists already"),
         (("data", "split", "data", "output=x", "fraction=1.5"), "fraction between 0 and 1"),
-        (("data", "split", "data", "output=x", "fraction=0.0001"), "episode"),
+        (("data", "split", "data", "output=x", "fraction=0.0001"), "x-a would be empty"),
         (("demo", "task=dance"), "unknown task 'dance'; known: push, reach"),
         (("demo", "instruction=dance"), "no recorded reply"),
         (("demo", "episodes=0"), "episodes is 0"),
@@ -184,3 +184,66 @@ def test_a_policy_on_another_environment_than_its_own(refused, run):
         path.write_text(json.dumps(value))
     assert "the policy reads observations of size" in refused("evaluate", "run", "episodes=2")
     assert "observation" in refused("deploy", "run")
+
+
+# ---- arguments, the environment and permissions --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("dance",), "embodied: argument COMMAND: invalid choice: 'dance'"),
+        ((), "embodied: the following arguments are required: COMMAND; see `embodied --help`"),
+        (
+            ("deploy",),
+            "embodied deploy: the following arguments are required: RUN; "
+            "see `embodied deploy --help`",
+        ),
+        (("doctor", "--jsn\n"), "embodied: unrecognized arguments: --jsn"),
+    ],
+)
+def test_a_wrong_argument(arguments, told, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(told)
+
+
+@pytest.mark.parametrize("arguments", [("doctor",), ("evaluate", "run"), TRAIN])
+def test_a_graphics_library_that_mujoco_does_not_know(refused, monkeypatch, arguments):
+    monkeypatch.setenv("MUJOCO_GL", "foo")
+    told = refused(*arguments)
+    assert "MUJOCO_GL is 'foo'; unset it" in told
+    assert "glfw" in told
+
+
+@pytest.mark.parametrize("value", ["", "glfw", " EGL ", "OFF", "disable", "disabled", "OSMesa"])
+def test_the_graphics_libraries_that_mujoco_knows(monkeypatch, value):
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setenv("MUJOCO_GL", value)
+    check_gl()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "data/x"), "no permission for data/x; "),
+        (NotADirectoryError(20, "Not a directory", "file/x"), "file/x leads through something"),
+    ],
+)
+def test_a_file_that_cannot_be_reached(refused, monkeypatch, error, told):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr("embodied.stages.data.run", fail)
+    assert told in refused("data", "info", "data")
+
+
+def test_an_override_that_cannot_be_read_is_named_once(refused):
+    told = refused("reward", 'instruction="push')
+    assert told == (
+        'embodied reward: cannot read the override instruction="push; quote its value: '
+        "instruction='\"VALUE\"'\n"
+    )

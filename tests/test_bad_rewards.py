@@ -77,17 +77,6 @@ def test_another_reward_replaces_the_label_and_what_lies_behind_it(place):
     assert not list((place / "data" / "labels").glob("*.making"))
 
 
-def test_answers_that_were_paid_for_survive_a_refusal_and_a_relabelling(place):
-    behind = place / "data" / "labels" / "default.reward"
-    (behind / "replies.jsonl").write_text('{"paid": 1}\n')
-    (place / "bad.py").write_text("")
-    assert main(["label", "data", "reward=file", "path=bad.py"]) == 2
-    assert (behind / "replies.jsonl").read_text() == '{"paid": 1}\n'
-    assert main(["label", "data"]) == 0
-    assert (behind / "replies.jsonl").read_text() == '{"paid": 1}\n'
-    assert (behind / "reward.py").is_file()
-
-
 def test_a_saved_reward_that_was_changed_or_belongs_to_another_task(refused, place):
     shutil.copytree(place / "data" / "labels" / "default.reward", place / "run" / "reward")
     provenance = place / "run" / "reward" / "provenance.json"
@@ -179,6 +168,9 @@ def test_a_server_that_is_not_there(refused, server):
     ("override", "told"),
     [
         ("provider.base_url=ftp://x", "base_url must look like"),
+        ("provider.base_url=http://a..b/v1", "base_url must look like"),
+        ("provider.base_url='http://a/v é'", "base_url must look like"),
+        ("provider.base_url=http://a/vé", "cannot read the override provider.base_url=http"),
         ("provider.timeout_s=soon", "provider.timeout_s needs float"),
         ("+provider.colour=red", "colour"),
         ("provider.key_env=EMBODIED_NO_SUCH_KEY", "EMBODIED_NO_SUCH_KEY is not set"),

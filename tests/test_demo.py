@@ -81,3 +81,22 @@ def test_evaluate_sweeps(demo, tmp_path, monkeypatch):
         for name in ("1", "2")
     ]
     assert found == [1, 2]
+
+
+def test_an_interrupted_demo_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    sizes = ("episodes=8", "steps=4", "evaluation_episodes=2", "seeds=[0,1]", "videos=false")
+    with monkeypatch.context() as patch:
+        patch.setattr("embodied.stages.label.label", interrupt)
+        assert main(["demo", *sizes]) == 130
+    (run,) = (tmp_path / "runs").iterdir()
+    assert f"go on with: embodied demo resume={Path('runs') / run.name}" in capsys.readouterr().out
+    before = [Dataset(run / "data" / str(seed)).digest for seed in (0, 1)]
+    assert main(["demo", f"resume={run}"]) == 0
+    assert [Dataset(run / "data" / str(seed)).digest for seed in (0, 1)] == before
+    assert read_json(run / "result.json")["seeds"] == [0, 1]
+    assert main(["demo", f"resume={tmp_path}"]) == 2

@@ -132,9 +132,14 @@ class IndexDraw:
             generator.set_state(row.clone())
 
 
-def standardise(reward: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return rewards with mean 0 and standard deviation 1; a constant becomes 0."""
+def standardise(reward: npt.NDArray[np.float32], *, shift: bool) -> npt.NDArray[np.float32]:
+    """Return rewards with standard deviation 1 and, when shifted, mean 0.
+
+    A shift leaves the best policy as it is only where episodes never terminate; elsewhere it pays
+    for living longer or shorter. A constant keeps its value, or becomes 0 when shifted.
+    """
     mean, std = reward.mean(dtype=np.float64), reward.std(dtype=np.float64)
+    moved = reward - mean if shift else reward
     if std <= 1e-8:
-        return np.zeros_like(reward)
-    return np.asarray((reward - mean) / std, np.float32)
+        return np.zeros_like(reward) if shift else reward
+    return np.asarray(moved / std, np.float32)

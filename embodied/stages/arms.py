@@ -70,12 +70,16 @@ def reward_columns(
     """Return the reward of every arm on every dataset: ``policy`` and the reward controls."""
     columns = {"policy": list(labels)}
     if controls:
-        columns["constant_reward"] = [np.zeros(len(item), np.float32) for item in datasets]
+        columns["constant_reward"] = [np.ones(len(item), np.float32) for item in datasets]
         true = [item.true_reward() for item in datasets]
         if all(item is not None for item in true):
             columns["true_reward"] = [item for item in true if item is not None]
     if scaled:
-        columns = {arm: [standardise(item) for item in items] for arm, items in columns.items()}
+        shifts = [not item.column("terminated").any() for item in datasets]
+        columns = {
+            arm: [standardise(item, shift=shift) for item, shift in zip(items, shifts, strict=True)]
+            for arm, items in columns.items()
+        }
     return columns
 
 

@@ -78,7 +78,7 @@ def collect(config: CollectConfig) -> Collected:
     try:
         with write_dataset(folder, info) as writer, progress_bar(total, "collect") as bar:
             for _, episode in rollout(env, behaviour.act, per_env, config.seed):
-                writer.add(unrewarded(episode))
+                writer.add(unrewarded(episode, keep_own=task is None))
                 transitions += len(episode.action)
                 successes.append(episode_success(episode))
                 bar.update(1)
@@ -103,18 +103,20 @@ class ActionOnly:
     action: Field
 
 
-def unrewarded(episode: Episode) -> Episode:
+def unrewarded(episode: Episode, *, keep_own: bool) -> Episode:
     """Drop the environment's reward: what is collected is unlabelled.
 
-    The success flag stays, for controls and diagnostics; where there is none, the environment's
-    reward stays for the same purpose, as ``environment_reward``, which no stage takes for a label.
+    The success flag stays, for controls and diagnostics. So does, with ``keep_own``, the reward of
+    an environment that is not one of ours, as ``environment_reward``: no stage takes it for a
+    label. The reward of our own tasks is the success flag.
     """
     columns = dict(episode.columns)
     own = columns.pop("reward")
-    if "success" not in columns:
+    if keep_own:
         columns["environment_reward"] = own
-    if not np.isfinite(episode.observation).all():
-        raise UserError("the environment gave a non-finite observation; nothing was written")
+    for name, values in (("observation", episode.observation), ("reward", own)):
+        if not np.isfinite(values).all():
+            raise UserError(f"the environment gave a non-finite {name}; nothing was written")
     return Episode(episode.observation, episode.action, episode.terminated, episode.state, columns)
 
 

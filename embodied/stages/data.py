@@ -113,6 +113,13 @@ def split(
     dataset = datasets[0]
     order = np.random.default_rng(config.seed).permutation(dataset.num_episodes)
     cut = round(config.fraction * len(order))
-    for suffix, part in (("a", order[:cut]), ("b", order[cut:])):
-        path = output.with_name(f"{output.name}-{suffix}")
+    parts = {
+        output.with_name(f"{output.name}-{suffix}"): part
+        for suffix, part in zip("ab", (order[:cut], order[cut:]), strict=True)
+    }
+    for path, part in parts.items():
+        if path.exists() or not len(part):
+            reason = "exists already" if path.exists() else "would be empty"
+            raise UserError(f"{path} {reason}; nothing was written")
+    for path, part in parts.items():
         write(path, (dataset.episode(int(i)) for i in sorted(part)), dataset, origin)

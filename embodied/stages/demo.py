@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from embodied.results import table
 from embodied.runs import RunFolder, numbered
 from embodied.stages import collect, deploy, label, train
 from embodied.stages import reward as reward_stage
+
+CONFIG = "demo.json"  # in the run folder: what the demo was asked for
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Stopwatch:
         self.seconds[title] = round(time.monotonic() - started, 2)
 
 
-def demo(config: DemoConfig) -> RunFolder:
-    """Run every stage as a user would, one after the other.
+def demo(config: DemoConfig, run: RunFolder | None = None) -> RunFolder:
+    """Run every stage as a user would, one after the other; what ``run`` has already is kept.
 
     Raises:
         UserError: No recorded reply for the instruction, or an unknown task.
@@ -61,19 +63,24 @@ def demo(config: DemoConfig) -> RunFolder:
     if not config.seeds:
         raise UserError("seeds is []; give at least one")
     at_least(1, {key: getattr(config, key) for key in ("episodes", "steps", "evaluation_episodes")})
-    watch, run = Stopwatch(5), RunFolder.create("demo")
+    run = run or RunFolder.create("demo")
+    write_json(run.path / CONFIG, asdict(config))
+    watch = Stopwatch(5)
     with watch.step(f"reward for: {config.instruction}"):
-        values = load("reward", [f"env={config.task}"]) | {"instruction": config.instruction}
-        reward_stage.reward(build(reward_stage.RewardConfig, values), run)
+        if not (run.path / "reward" / "provenance.json").is_file():
+            values = load("reward", [f"env={config.task}"]) | {"instruction": config.instruction}
+            reward_stage.reward(build(reward_stage.RewardConfig, values), run)
     folders = [run.path / "data" / str(seed) for seed in config.seeds]
     with watch.step(f"collect {len(folders)} unlabelled datasets"):
         for seed, folder in zip(config.seeds, folders, strict=True):
-            values = load("collect", [f"env={config.task}"], output=str(folder))
-            collect.run(values | {"episodes": config.episodes, "seed": seed})
+            if not folder.exists():
+                values = load("collect", [f"env={config.task}"], output=str(folder))
+                collect.run(values | {"episodes": config.episodes, "seed": seed})
     with watch.step("label them with the reward"):
-        for folder in folders:
-            values = load("label", ["reward=saved"], path=str(run.path))
-            label.label(folder, build(label.LabelConfig, values))
+        if not train.is_resumable(run):
+            for folder in folders:
+                values = load("label", ["reward=saved"], path=str(run.path))
+                label.label(folder, build(label.LabelConfig, values))
     with watch.step("train the policy and its controls, and evaluate the last checkpoint"):
         train.train(train_config(config, folders), run)
     with watch.step("deploy one guarded episode on the simulated arm"):
@@ -105,14 +112,10 @@ def train_config(config: DemoConfig, folders: list[Path]) -> train.TrainConfig:
 def report(run: RunFolder, episode: Path) -> None:
     """Print what came out and where it lies."""
     deployed = read_json(episode / "result.json")
-    outcome = "success" if deployed["success"] else "no success"
     filmed = read_json(numbered(run.path / "evaluations")[-1] / "videos.json")
     print()
     print(table(read_json(run.path / "result.json")))
-    print(
-        f"\nguarded episode: {outcome} in {deployed['steps']} steps, "
-        f"{deployed['guard']['clamped']} commands changed by the guard"
-    )
+    print(f"\nguarded episode: {deploy.summary(deployed)}")
     if filmed["missing"]:
         print(filmed["missing"])
     print(f"report: {run.path / 'report.html'}")
@@ -120,4 +123,23 @@ def report(run: RunFolder, episode: Path) -> None:
 
 def run(values: dict[str, Any]) -> RunFolder:
     """Entry of the command line."""
-    return demo(build(DemoConfig, values))
+    return resumable(build(DemoConfig, values), RunFolder.create("demo"))
+
+
+def resume(path: str) -> RunFolder:
+    """Entry of the command line for ``resume=RUN``.
+
+    Raises:
+        UserError: The folder is not of a demo.
+    """
+    folder = RunFolder(Path(path))
+    return resumable(build(DemoConfig, read_json(folder.path / CONFIG)), folder)
+
+
+def resumable(config: DemoConfig, folder: RunFolder) -> RunFolder:
+    """Run the demo; after Ctrl-C say how to go on."""
+    try:
+        return demo(config, folder)
+    except KeyboardInterrupt:
+        print(f"go on with: embodied demo resume={folder.path}")
+        raise

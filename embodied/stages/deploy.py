@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from embodied.dataset_json import DatasetInfo
 from embodied.dataset_writer import write_dataset
 from embodied.environments import environment_from_json, require_task
 from embodied.errors import UserError, at_least
-from embodied.files import write_json
+from embodied.files import read_json, write_json
 from embodied.registry import resolve
 from embodied.runs import RunFolder, git_commit
 from embodied.stages.evaluate import refresh_report
@@ -247,9 +247,26 @@ def to_episode(task: Task, arrays: Mapping[str, FloatArray], start: Start) -> Ep
     )
 
 
+def summary(result: Mapping[str, Any]) -> str:
+    """Return how the episode went in one line."""
+    outcome, guard = "success" if result["success"] else "no success", result["guard"]
+    return (
+        f"{outcome} in {result['steps']} steps on {result['robot']}; guard: {guard['sent']} sent, "
+        f"{guard['clamped']} of them changed, {guard['held']} held; "
+        f"{result['missed_deadlines']} deadlines missed"
+    )
+
+
 def run(path: str, values: dict[str, Any]) -> Path:
-    """Entry of the command line."""
-    config = build(DeployConfig, values)
-    folder = deploy(RunFolder.open(path), config)
-    print(f"{folder}: result.json, trace.jsonl, dataset/ ({asdict(config)['robot']['name']})")
+    """Entry of the command line.
+
+    Raises:
+        UserError: The episode was stopped; what it recorded is there.
+    """
+    folder = deploy(RunFolder.open(path), build(DeployConfig, values))
+    result = read_json(folder / "result.json")
+    print(summary(result))
+    print(f"{folder}: {', '.join(sorted(item.name for item in folder.iterdir()))}")
+    if result["stopped"]:
+        raise UserError(f"the guard stopped the episode: {result['stopped']}; see {folder}")
     return folder

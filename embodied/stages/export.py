@@ -1,16 +1,18 @@
-"""What a training leaves behind besides its metrics: policy packages and the behaviour control."""
+"""What a training keeps besides its metrics: the reward, policy packages, the behaviour control."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from embodied.dataset import EXTRA, Dataset
 from embodied.environments import EnvConfig
+from embodied.errors import UserError
+from embodied.files import sha256_file
+from embodied.labels import reward_folder
 from embodied.registry import resolve
 from embodied.runs import RunFolder
 from embodied.stages.arms import Group
@@ -55,10 +57,27 @@ def behaviour_outcomes(datasets: list[Dataset]) -> dict[str, Any]:
     if all(item.has(f"{EXTRA}success") for item in datasets):
         ends = [item.episode_ends(f"{EXTRA}success") for item in datasets]
         outcomes["success"] = [[float(value) for value in item] for item in ends]
-    rewards = [item.true_reward() for item in datasets]
-    outcomes["return"] = [
-        [float(value) for value in np.add.reduceat(reward, item.episode_starts)]
-        for item, reward in zip(datasets, rewards, strict=True)
-        if reward is not None
-    ] or None
+    returns = [item.episode_returns() for item in datasets]
+    if all(item is not None for item in returns):
+        outcomes["return"] = [item.tolist() for item in returns if item is not None]
     return outcomes
+
+
+def keep_reward(run: RunFolder, dataset: Dataset, label: str, reward: Mapping[str, Any]) -> None:
+    """Copy the reward's code and provenance from beside the labels into the run.
+
+    A kill between labels and code can leave the code of another reward there, so the code has to be
+    the one that the labels name.
+    """
+    kept, wanted = reward_folder(dataset, label), reward.get("source_sha256")
+    if wanted is None:
+        return
+    for folder in (kept, kept.with_suffix(".making")):
+        code = folder / "reward.py"
+        if code.is_file() and sha256_file(code) == wanted:
+            shutil.copytree(folder, run.path / "reward", dirs_exist_ok=True)
+            return
+    raise UserError(
+        f"the code of the reward behind the label {label!r} is not beside it in "
+        f"{dataset.folder}; label it again"
+    )

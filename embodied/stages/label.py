@@ -17,8 +17,6 @@ from embodied.labels import reward_folder, write_labels
 from embodied.progress import progress_bar
 from embodied.stages.reward import make_reward
 
-PAID = "replies.jsonl"  # answers that cost money, one a line
-
 
 @dataclass(frozen=True)
 class LabelConfig:
@@ -49,7 +47,10 @@ def label(data: str | Path, config: LabelConfig) -> Path:
     sample = dataset.transitions(np.sort(rng.choice(len(dataset), count, replace=False)))
     kept = reward_folder(dataset, config.label)
     making = kept.with_suffix(".making")
-    prepare(making, kept)
+    # What lies behind an earlier label stays as it is until the new label is there.
+    if making.exists():
+        shutil.rmtree(making)
+    making.mkdir(parents=True)
     try:
         made = make_reward(options, config.provider, making, task, sample)
         with progress_bar(len(dataset), "label", " transitions") as bar:
@@ -61,20 +62,6 @@ def label(data: str | Path, config: LabelConfig) -> Path:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()  # a reward without code keeps nothing
     return path
-
-
-def prepare(making: Path, kept: Path) -> None:
-    """Make ready the folder in which a reward is made.
-
-    What lies behind an earlier label stays as it is until the new label is there. Answers that were
-    paid for go along, from a try that failed or from the earlier reward.
-    """
-    making.mkdir(parents=True, exist_ok=True)
-    for item in making.iterdir():
-        if item.name != PAID:
-            item.unlink()
-    if (kept / PAID).is_file() and not (making / PAID).is_file():
-        shutil.copyfile(kept / PAID, making / PAID)
 
 
 def run(data: str, values: dict[str, Any]) -> Path:

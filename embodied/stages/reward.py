@@ -10,7 +10,7 @@ from typing import Any
 from embodied.config import build, options_of
 from embodied.environments import EnvConfig, make_environment, require_task
 from embodied.episodes import concatenate
-from embodied.errors import at_least
+from embodied.errors import UserError, at_least
 from embodied.files import read_json
 from embodied.registry import resolve
 from embodied.rollout import rollout
@@ -88,6 +88,11 @@ def reward(config: RewardConfig, run: RunFolder | None = None) -> RunFolder:
     run = run or RunFolder.create("reward")
     run.describe({"command": "reward", **asdict(config)}, {"command": "reward"})
     make_reward(options, config.provider, run.path / "reward", task, sample)
+    if not (run.path / "reward" / "provenance.json").is_file():
+        raise UserError(
+            f"reward={options['name']} has nothing to keep; label with it directly: "
+            f"embodied label DATA reward={options['name']}"
+        )
     return run
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,13 +20,13 @@ from embodied.episodes import outcome_arrays
 from embodied.errors import UserError, at_least
 from embodied.files import read_json, sha256_bytes, write_json
 from embodied.interrupts import stop_on_interrupt
-from embodied.labels import read_labels, reward_folder
+from embodied.labels import read_labels
 from embodied.progress import progress_bar
 from embodied.results import table
 from embodied.runs import MetricsLog, RunFolder
 from embodied.stages.arms import Group, make_groups, restore, reward_columns, save
 from embodied.stages.evaluate import EvaluateConfig, evaluate, evaluate_policies
-from embodied.stages.export import behaviour_outcomes, export
+from embodied.stages.export import behaviour_outcomes, export, keep_reward
 
 BLOCK = 50  # updates between two looks at Ctrl-C and at the schedule of logs
 CURVE_SEED_OFFSET = 500_000  # keeps the curve's starts apart from the final evaluation's
@@ -52,7 +51,7 @@ class TrainConfig:
     seeds: tuple[int, ...] = (0, 1, 2)  # training seeds, all trained at once
     steps: int = 10_000  # updates
     controls: bool = True  # also train BC, constant reward and true reward
-    standardise_reward: bool = True  # labels get mean 0 and standard deviation 1 per dataset
+    standardise_reward: bool = True  # std 1 per dataset; mean 0 too where nothing terminates
     matmul_precision: str = "float32"  # or bf16: faster products where the processor has them
     device: str = "cpu"  # or cuda
     threads: int | None = None  # CPU threads; every core when null
@@ -98,7 +97,7 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
     if is_resumable(run):
         check_inputs(run, inputs)
     else:
-        keep_reward(config, datasets[0], run)
+        keep_reward(run, datasets[0], config.data.label, reward)
         run.describe({"command": "train", **asdict(config)}, inputs)
     wall_s = fit(config, run, groups)
     export(run, groups, datasets, config.env, config.seeds, config.steps)
@@ -136,7 +135,8 @@ def open_labelled(
             "seeds, or one for each"
         )
     for dataset in datasets:
-        dataset.check_finite()
+        own = ("column.environment_reward",)
+        dataset.check_finite(("observation", "action", *filter(dataset.has, own)))
         if dataset.info.environment != config.env.title:
             raise UserError(
                 f"{dataset.folder} was collected in {dataset.info.environment!r}, the evaluation "
@@ -180,13 +180,6 @@ def check_inputs(run: RunFolder, inputs: dict[str, Any]) -> None:
             )
 
 
-def keep_reward(config: TrainConfig, dataset: Dataset, run: RunFolder) -> None:
-    """Copy the reward's code and provenance from beside the labels into the run."""
-    folder = reward_folder(dataset, config.data.label)
-    if folder.is_dir():
-        shutil.copytree(folder, run.path / "reward", dirs_exist_ok=True)
-
-
 def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> float:
     """Train every group to ``config.steps``, from the newest checkpoint; return the seconds."""
     step, wall_s = restore(run, groups)
@@ -227,8 +220,10 @@ def stop_at_nan(metrics: dict[str, list[float]], run: RunFolder) -> None:
     """Stop before a diverged learner overwrites the last sound checkpoint."""
     for key, values in metrics.items():
         if not np.isfinite(values).all():
+            sound = any((run.path / "checkpoints").glob("step_*.safetensors"))
+            kept = f"the last sound checkpoint is in {run.path}; " if sound else ""
             raise UserError(
-                f"{key} became NaN or infinite; the last sound checkpoint is in {run.path}; "
+                f"{key} became NaN or infinite; {kept}"
                 "lower policy.learning_rate or policy.temperature"
             )
 

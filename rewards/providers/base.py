@@ -138,8 +138,8 @@ class Ledger:
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
     """Append one JSON line and sync it, so that a kill after the call cannot lose it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as stream:
             if stream.tell() and not _ends_line(stream):
                 stream.write(b"\n")  # a line that a kill cut off

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -230,6 +231,9 @@ def _checked_url(config: OpenAIConfig) -> str:
     try:
         parts = urlsplit(config.base_url)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")  # as the resolver will; refuses a..b
+        if not re.fullmatch(r"[!-~]*", parts.path):
+            raise ValueError
     except ValueError:
         host, parts = None, urlsplit("")
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:

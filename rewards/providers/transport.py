@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -82,7 +83,26 @@ def post(url: str, body: bytes, key: str | None, limits: Limits) -> Answer:
             "address, or raise provider.max_response_bytes"
         )
     text = content.decode("utf-8", "replace")
-    return Answer(status, text.replace(key, "***") if key else text, retry_after)
+    return Answer(status, strike(text, key) if key else text, retry_after)
+
+
+def strike(text: str, key: str) -> str:
+    """Strike a key of printable ASCII out of a text, also where JSON's escapes spell it."""
+    spelled = "".join(map(_spellings, key))
+    # Escapes that spell no key are read as one, so that no half of an escape is struck.
+    found = re.compile(rf"({spelled})|\\(?:u[0-9A-Fa-f]{{4}}|.)", re.DOTALL)
+    text = found.sub(lambda match: "***" if match[1] else match[0], text)
+    return text.replace(key, "***")  # a text that is no JSON
+
+
+def _spellings(character: str) -> str:
+    """Return a pattern of what JSON strings write for a character (RFC 8259, section 7)."""
+    forms = [rf"\\u00(?i:{ord(character):02x})"]
+    if character not in '"\\':
+        forms.append(re.escape(character))
+    if character in '"\\/':
+        forms.append(re.escape("\\" + character))
+    return f"(?:{'|'.join(forms)})"
 
 
 def _connection(url: str, limits: Limits) -> http.client.HTTPConnection:

@@ -15,6 +15,9 @@ DESCRIPTION = {
     "control_hz": 10.0,
     "environment": {"name": "push"},
     "seed": 0,
+    "steps": 10,
+    "instruction": None,
+    "action": {"unit": "rad"},
     "data": "0" * 64,
     "reward": {"kind": "constant"},
 }

@@ -55,7 +55,7 @@ def test_the_arms_have_their_own_rewards(datasets):
     assert list(found) == ["policy", "constant_reward", "true_reward"]
     for i, dataset in enumerate(datasets):
         np.testing.assert_array_equal(found["policy"][i], given[i])
-        assert not found["constant_reward"][i].any()
+        assert (found["constant_reward"][i] == 1.0).all()
         np.testing.assert_array_equal(found["true_reward"][i], dataset.column("column.success"))
 
 

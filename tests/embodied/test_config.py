@@ -126,10 +126,10 @@ def test_values_are_resolved():
         ("train", [], r"data\.paths needs a value"),
         ("collect", ["output=x", "env=gymnasium"], r"env\.id needs a value"),
         ("reward", ["provider=openai"], r"provider\.base_url needs a value"),
-        ("train", ["data=x", "steps=${steps}"], "train: "),
+        ("train", ["data=x", "steps=${steps}"], "Recursive interpolation"),
         ("train", ["data=x", "name=${nowhere}"], "nowhere"),
-        ("train", ["data=x", "steps"], "train: "),
-        ("train", ["data="], "train: "),
+        ("train", ["data=x", "steps"], "cannot read the override steps;"),
+        ("train", ["data="], "data"),
     ],
 )
 def test_a_mistake_in_an_override_is_told_in_one_line(command, overrides, told):

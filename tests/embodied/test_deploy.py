@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embodied.cli import main
 from embodied.config import build, load
 from embodied.dataset import Dataset
 from embodied.environments import EnvConfig, make_environment
@@ -230,3 +231,18 @@ def test_another_policy_seed_than_there_is_is_refused(run):
 )
 def test_a_wrong_setting_is_refused_before_the_arm_moves(run, override, told):
     refuse(run, told, override)
+
+
+def test_the_command_tells_that_the_guard_stopped(trained, tmp_path, monkeypatch, capsys):
+    shutil.copytree(trained.path, tmp_path / "run")
+
+    def fail(self, *arguments, **options):
+        raise ZeroDivisionError("the policy broke")
+
+    monkeypatch.setattr("policies.package.PackagedPolicy.predict", fail)
+    assert main(["deploy", str(tmp_path / "run"), "max_steps=3"]) == 2
+    said = capsys.readouterr()
+    assert "no success in 0 steps" in said.out
+    assert "dataset" not in said.out.splitlines()[-1].split(": ")[1]
+    assert "the guard stopped the episode" in said.err
+    assert "the policy broke" in said.err

@@ -105,7 +105,7 @@ def test_index_draws_are_uniform_independent_and_restorable():
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1e-3, 5.0), (1e4, -1e4)])
 def test_standardise_gives_mean_zero_and_deviation_one(scale, shift):
     reward = np.random.default_rng(0).normal(shift, scale, 10_000).astype(np.float32)
-    found = standardise(reward)
+    found = standardise(reward, shift=True)
     assert found.dtype == np.float32
     assert found.mean(dtype=np.float64) == pytest.approx(0.0, abs=1e-3)
     assert found.std(dtype=np.float64) == pytest.approx(1.0, rel=1e-3)
@@ -114,4 +114,10 @@ def test_standardise_gives_mean_zero_and_deviation_one(scale, shift):
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.0])
 def test_a_constant_reward_standardises_to_zero(value):
-    assert not standardise(np.full(1000, value, np.float32)).any()
+    assert not standardise(np.full(1000, value, np.float32), shift=True).any()
+
+
+def test_without_a_shift_zero_stays_zero_and_a_constant_stays():
+    reward = np.float32([0.0, 2.0, 4.0])
+    np.testing.assert_allclose(standardise(reward, shift=False), reward / reward.std(), rtol=1e-6)
+    assert (standardise(np.ones(5, np.float32), shift=False) == 1.0).all()

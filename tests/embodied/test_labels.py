@@ -14,7 +14,9 @@ from embodied.dataset_json import DatasetInfo
 from embodied.dataset_writer import write_dataset
 from embodied.errors import UserError
 from embodied.files import sha256_file
-from embodied.labels import METADATA_KEY, label_path, read_labels, write_labels
+from embodied.labels import METADATA_KEY, label_path, read_labels, reward_folder, write_labels
+from embodied.runs import RunFolder
+from embodied.stages.export import keep_reward
 from embodied.types import Field, Score
 
 INFO = DatasetInfo("toy", Field((1,), "1", "Action.", low=(-1.0,), high=(1.0,)))
@@ -220,3 +222,18 @@ def test_metadata_without_a_provenance_is_refused(dataset, provenance):
     pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata)}), path)
     with pytest.raises(UserError, match="damaged"):
         read_labels(dataset, "default")
+
+
+def test_training_refuses_the_code_of_another_reward(
+    push_dataset, tmp_path, push_reward_file, monkeypatch
+):
+    shutil.copytree(push_dataset.folder, tmp_path / "data")
+    monkeypatch.setenv("EMBODIED_RUNS", str(tmp_path / "runs"))
+    run, dataset = RunFolder.create("train"), Dataset(tmp_path / "data")
+    reward = read_labels(dataset, "default")[1]["reward"]
+    code = reward_folder(dataset, "default") / "reward.py"
+    keep_reward(run, dataset, "default", reward)
+    assert (run.path / "reward" / "reward.py").read_bytes() == code.read_bytes()
+    code.write_text(code.read_text(encoding="utf-8") + "\n# another reward\n", encoding="utf-8")
+    with pytest.raises(UserError, match="label it again"):
+        keep_reward(run, dataset, "default", reward)

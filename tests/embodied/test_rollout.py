@@ -7,8 +7,14 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embodied.dataset import Dataset, Episode
+from embodied.dataset_json import DatasetInfo
+from embodied.dataset_writer import write_dataset
 from embodied.episodes import concatenate, episode_return, episode_success, outcome_arrays
+from embodied.errors import UserError
 from embodied.rollout import rollout
+from embodied.stages.collect import unrewarded
+from embodied.types import Field
 
 
 class Counting:
@@ -171,3 +177,30 @@ def test_gymnasium_environments_give_what_stepping_them_alone_gives(name):
             assert episode.terminated == terminated
             observation, _ = alone.reset()
         alone.close()
+
+
+def test_the_behaviours_return_is_the_environments_own_reward():
+    success = np.array([False, False, True])
+    reward = np.full(3, -10.0, np.float32)
+    columns = {"success": success, "reward": reward}
+    episode = Episode(
+        np.zeros((4, 2), np.float32), np.zeros((3, 1), np.float32), False, {}, columns
+    )
+    assert unrewarded(episode, keep_own=True).columns["environment_reward"] is reward
+    assert set(unrewarded(episode, keep_own=False).columns) == {"success"}
+    reward[1] = np.nan
+    with pytest.raises(UserError, match="non-finite reward"):
+        unrewarded(episode, keep_own=True)
+
+
+def test_episode_returns_prefer_the_environments_reward(tmp_path):
+    info = DatasetInfo("x", Field((1,), "1", "push", low=(-1.0,), high=(1.0,)))
+    with write_dataset(tmp_path / "data", info) as writer:
+        for length in (3, 2):
+            columns = {
+                "success": np.ones(length, bool),
+                "environment_reward": np.full(length, -2.0),
+            }
+            zeros = np.zeros((length + 1, 2)), np.zeros((length, 1))
+            writer.add(Episode(*zeros, False, {}, columns))
+    np.testing.assert_allclose(Dataset(tmp_path / "data").episode_returns(), [-6.0, -4.0])

@@ -16,7 +16,7 @@ from embodied.engine.networks import mlp
 from embodied.errors import UserError
 from embodied.files import sha256_bytes
 from policies.actor import actor_weights
-from policies.package import PackagedPolicy, load_package, make, save
+from policies.package import KEYS, PackagedPolicy, load_package, make, save
 
 O, A, HIDDEN = 5, 3, (16, 8)  # noqa: E741
 LOW, HIGH = [-0.15, -1.0, 0.2], [0.15, 1.0, 0.7]
@@ -25,6 +25,9 @@ DESCRIPTION = {
     "control_hz": 10.0,
     "environment": {"name": "push"},
     "seed": 0,
+    "steps": 10,
+    "instruction": None,
+    "action": {"unit": "rad"},
     "data": "0" * 64,
     "reward": {"kind": "constant"},
 }
@@ -213,7 +216,7 @@ def test_another_version_is_refused(package):
     assert_refused(package, "version 2")
 
 
-@pytest.mark.parametrize("key", ["normalisation", "action", "hidden", "environment", "reward"])
+@pytest.mark.parametrize("key", KEYS)
 def test_a_description_without_a_key_is_refused(package, key):
     rewrite(package, lambda values: values.pop(key))
     assert_refused(package, f"lacks {key}")
@@ -221,8 +224,6 @@ def test_a_description_without_a_key_is_refused(package, key):
 
 BAD_VALUES = {
     "observation size": {"observation_size": O + 1},
-    "huge size": {"observation_size": 10**12},
-    "negative size": {"action_size": -3},
     "hidden as text": {"hidden": "16"},
     "other hidden": {"hidden": [16, 9]},
     "no mapping": {"normalisation": [1.0]},
@@ -236,9 +237,14 @@ BAD_VALUES = {
     "std infinite": {"normalisation": {"mean": [0.0] * O, "std": [math.inf] * O}},
     "std zero": {"normalisation": {"mean": [0.0] * O, "std": [0.0] * O}},
     "std too short": {"normalisation": {"mean": [0.0] * O, "std": [1.0]}},
-    "low above high": {"action": {"low": HIGH, "high": LOW}},
-    "one bound": {"action": {"low": [-1.0], "high": [1.0]}},
-    "bounds null": {"action": {"low": None, "high": None}},
+    "low above high": {"action": {"unit": "rad", "low": HIGH, "high": LOW}},
+    "one bound": {"action": {"unit": "rad", "low": [-1.0], "high": [1.0]}},
+    "bounds null": {"action": {"unit": "rad", "low": None, "high": None}},
+    "no unit": {"action": {"low": LOW, "high": HIGH}},
+    "action a list": {"action": [LOW, HIGH]},
+    "rate text": {"control_hz": "10"},
+    "rate NaN": {"control_hz": math.nan},
+    "environment a list": {"environment": ["push"]},
 }
 
 

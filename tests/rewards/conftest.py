@@ -63,6 +63,12 @@ def transitions(rows: int, seed: int = 0, dtype=np.float32) -> Transitions:
     )
 
 
+@pytest.fixture(autouse=True)
+def _runs(tmp_path, monkeypatch):
+    """The log of paid replies lies in the folder of the test."""
+    monkeypatch.setenv("EMBODIED_RUNS", str(tmp_path / "runs"))
+
+
 @pytest.fixture
 def task() -> PushLike:
     return PushLike()

@@ -63,7 +63,7 @@ def test_failures_are_told_to_the_model(task, good, make_transitions, tmp_path):
     assert reward.provenance()["attempts"] == 4
     first, _ = provider.asked[0]
     last, log = provider.asked[-1]
-    assert log == tmp_path / "replies.jsonl"
+    assert log == tmp_path / "runs" / "replies.jsonl"
     assert last[: len(first)] == first
     told = [message["content"] for message in last[len(first) :] if message["role"] == "user"]
     assert "no complete fenced python block" in told[0]
