@@ -135,8 +135,7 @@ def refresh_report(run: RunFolder) -> None:
 
 def write_report(run: RunFolder, folder: Path) -> None:
     """Write ``report.html`` of an evaluation, and the same page at the top of the run."""
-    from embodied.report import ReportContent
-    from embodied.report.page import render
+    from embodied.report import ReportContent, build_report
 
     filmed = read_json(folder / "videos.json", ("videos", "missing"))
     episode = read_json(folder / "episode.json")
@@ -155,9 +154,9 @@ def write_report(run: RunFolder, folder: Path) -> None:
         deployment=read_json(told[-1]) if told else None,
         manifest=run.manifest,
     )
-    page = render(content)
-    for path in (folder / "report.html", run.path / "report.html"):
-        write_text(path, page)
+    build_report(folder / "report.html", content)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    write_text(run.path / "report.html", page)
 
 
 def run(path: str, values: dict[str, Any]) -> Path:
