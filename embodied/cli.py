@@ -91,6 +91,13 @@ def _evaluate(options: argparse.Namespace, overrides: list[str]) -> object:
     return None
 
 
+def _compare(options: argparse.Namespace, overrides: list[str]) -> object:
+    from embodied.config import load
+    from embodied.stages import compare
+
+    return compare.run(options.runs, load("compare", overrides))
+
+
 def _deploy(options: argparse.Namespace, overrides: list[str]) -> object:
     from embodied.config import load
     from embodied.stages import deploy
@@ -128,12 +135,23 @@ COMMANDS = {
     "label": Command("label a dataset with a reward", ("data",), _label, "label"),
     "train": Command("train a policy and its controls", (), _train, "train"),
     "evaluate": Command("roll a run's policies out again", ("run",), _evaluate, "evaluate"),
+    "compare": Command("set runs, or RUN:ARM, side by side", ("runs+",), _compare, "compare"),
     "deploy": Command("run a policy on a robot, guarded", ("run",), _deploy, "deploy"),
     "data": Command(
-        "show or edit datasets: info, filter, split, merge", ("action", "paths+"), _data, "data"
+        "show or make datasets: info, filter, split, merge, convert, corrupt",
+        ("action", "paths+"),
+        _data,
+        "data",
     ),
 }
-META = {"text": "TEXT", "data": "DATA", "run": "RUN", "action": "ACTION", "paths": "PATH"}
+META = {
+    "text": "TEXT",
+    "data": "DATA",
+    "run": "RUN",
+    "runs": "RUN",
+    "action": "ACTION",
+    "paths": "PATH",
+}
 
 
 class Parser(argparse.ArgumentParser):

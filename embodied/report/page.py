@@ -1,23 +1,17 @@
-"""The page: header, sections and footer in the one file that holds them all.
-
-The page runs no script and loads nothing: its own policy forbids both, so that text from outside
-would stay inert even if an escape were missing. All of that text goes through ``escape``.
-"""
+"""The report of a run: what it trained, beside its controls, on one page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from embodied.files import write_text
 from embodied.report import sections
 from embodied.report.content import ReportContent, Row, rows
+from embodied.report.document import document
 from embodied.report.reading import headline
-from embodied.report.text import duration, escape, pairs
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src data:"
+from embodied.report.text import duration, escape
 
 
 def build_report(path: Path, content: ReportContent) -> None:
@@ -44,27 +38,14 @@ def render(content: ReportContent) -> str:
         sections.deployment(content.deployment),
         sections.how_to_read(table),
     ]
-    style = files("embodied.report").joinpath("style.css").read_text(encoding="utf-8")
-    title = escape(_title(content.result))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-{_header(content.result, table, title)}
-{chr(10).join(part for part in parts if part)}
-</main>
-{_footer(content)}
-</body>
-</html>
-"""
+    return document(
+        "Robot policy report",
+        _title(content.result),
+        parts,
+        content.result,
+        content.manifest,
+        lead=_lead(content.result, table),
+    )
 
 
 def _title(result: Mapping[str, Any]) -> str:
@@ -72,16 +53,10 @@ def _title(result: Mapping[str, Any]) -> str:
     return f"“{instruction}”" if instruction else str(result.get("task") or "A run")
 
 
-def _header(result: Mapping[str, Any], table: list[Row], title: str) -> str:
+def _lead(result: Mapping[str, Any], table: list[Row]) -> str:
     figure, sentence = headline(table)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in result.get("notes") or [])
-    return f"""<header>
-<p class="eyebrow">Robot policy report</p>
-<h1>{title}</h1>
-<div class="headline"><strong>{escape(figure)}</strong><p>{escape(sentence)}</p></div>
-{_facts(result)}
-{f'<ul class="notes soft">{notes}</ul>' if notes else ""}
-</header>"""
+    number = f"<strong>{escape(figure)}</strong><p>{escape(sentence)}</p>"
+    return f'<div class="headline">{number}</div>\n{_facts(result)}'
 
 
 def _facts(result: Mapping[str, Any]) -> str:
@@ -103,14 +78,3 @@ def _facts(result: Mapping[str, Any]) -> str:
         if value not in (None, "")
     ]
     return f'<dl class="facts">{"".join(items)}</dl>'
-
-
-def _footer(content: ReportContent) -> str:
-    version = content.result.get("schema_version")
-    source = f"<p>result.json, schema version {escape(version)}</p>" if version else ""
-    return f"""<footer>
-<details><summary>Versions, machine and commit</summary>
-{pairs(content.manifest)}
-{source}
-</details>
-</footer>"""

@@ -10,12 +10,12 @@ from typing import Any
 
 from embodied.report import charts
 from embodied.report.content import Arm, Curve, Estimate, ReportContent, Row, curves, numbers
+from embodied.report.document import figure, section
 from embodied.report.reading import MEANINGS, RETURN, SUCCESS, Measure, comparison
 from embodied.report.text import ABSENT, escape, highlight, interval, number, pairs
 
 VIDEO_BYTES = 4_000_000  # of all videos together; base64 adds a third, the page stays under 8 MB
 MAX_PANELS = 12  # small charts of training metrics; the rest stays in metrics.jsonl
-_NO_CHARTS = "Charts need matplotlib: pip install 'embodied-stack[report]', then evaluate again."
 
 
 def outcome(table: Sequence[Row], absent: Sequence[Arm]) -> str:
@@ -25,7 +25,7 @@ def outcome(table: Sequence[Row], absent: Sequence[Arm]) -> str:
         return ""
     if charts.available():
         drawn = [
-            _figure(
+            figure(
                 what.name.capitalize(),
                 charts.intervals(table, what, f"{what.name} of the policy and controls: {said}"),
             )
@@ -35,12 +35,12 @@ def outcome(table: Sequence[Row], absent: Sequence[Arm]) -> str:
         body = f'<div class="grid">{"".join(drawn)}</div>'
         note = "Dot: mean. Bar: 95% interval. Ticks: the mean of each training seed."
     else:
-        body, note = "", _NO_CHARTS
+        body, note = "", f"{charts.NEEDED}, then evaluate again."
     body += f'<p class="soft">{escape(note)}</p>' + _table(table, measures)
     if absent:
         names = ", ".join(item.label for item in absent)
         body += f'<p class="soft">Not run, or without numbers: {escape(names)}.</p>'
-    return _section("Policy and controls", body)
+    return section("Policy and controls", body)
 
 
 def _said(row: Row, what: Measure) -> str:
@@ -105,7 +105,7 @@ def training(metrics: Sequence[Mapping[str, Any]]) -> str:
         body += _panels(shown, charts.SMALL, "grid three")
         if len(rest) > len(shown):
             body += f'<p class="soft">{len(rest) - len(shown)} more are in metrics.jsonl.</p>'
-    return _section("During training", body)
+    return section("During training", body)
 
 
 def _legend(groups: Iterable[Sequence[Curve]]) -> str:
@@ -126,7 +126,7 @@ def _panels(found: Mapping[str, list[Curve]], size: tuple[float, float], grid: s
         label = f"{metric} over the gradient steps: {'; '.join(last)}"
         name = metric.removeprefix("evaluation/")
         title = metric if name == metric else name.capitalize()
-        drawn.append(_figure(title, charts.learning(group, label, rate=rate, size=size)))
+        drawn.append(figure(title, charts.learning(group, label, rate=rate, size=size)))
     return f'<div class="{grid}">{"".join(drawn)}</div>'
 
 
@@ -141,14 +141,14 @@ def reward(content: ReportContent) -> str:
     if series and charts.available():
         names = charts.legend([(name, index) for index, name in enumerate(series)])
         label = f"terms of the reward over an episode: {', '.join(series)}"
-        drawn += _figure("Terms", charts.episode(series, label) + names)
+        drawn += figure("Terms", charts.episode(series, label) + names)
     if content.total and charts.available():
         total = {"total": _series(content.total)}
-        drawn += _figure("Total", charts.episode(total, "total reward over an episode"))
+        drawn += figure("Total", charts.episode(total, "total reward over an episode"))
     if drawn:
         caption = f'<p class="soft">{escape(content.terms_caption)}</p>'
         body += f'<h3>Over an episode</h3>{caption}<div class="grid">{drawn}</div>'
-    return _section("The reward", body) if body else ""
+    return section("The reward", body) if body else ""
 
 
 def _series(values: Sequence[Any]) -> list[float]:
@@ -168,7 +168,7 @@ def episodes(videos: Mapping[str, Path], missing: str) -> str:
             left -= len(content)
             data = base64.b64encode(content).decode("ascii")
             title = escape(f"A {name}" if name in ("success", "failure") else name)
-            figures += _figure(
+            figures += figure(
                 title,
                 f'<video controls muted loop playsinline preload="auto" aria-label="{title}" '
                 f'src="data:video/mp4;base64,{data}"></video>',
@@ -178,12 +178,12 @@ def episodes(videos: Mapping[str, Path], missing: str) -> str:
         return ""
     body = f'<div class="grid">{figures}</div>' if figures else ""
     body += "".join(f'<p class="soft">{escape(note)}</p>' for note in notes)
-    return _section("Episodes", body)
+    return section("Episodes", body)
 
 
 def deployment(found: Mapping[str, Any] | None) -> str:
     """Return what happened on the robot."""
-    return _section("On the robot", pairs(found)) if found else ""
+    return section("On the robot", pairs(found)) if found else ""
 
 
 def how_to_read(table: Sequence[Row]) -> str:
@@ -207,13 +207,4 @@ def how_to_read(table: Sequence[Row]) -> str:
         "training seed it holds the spread of the episodes alone. The middle half is the mean "
         "without the best and the worst quarter of the episodes (inter-quartile mean).</p>"
     )
-    return _section("How to read this", body)
-
-
-def _figure(title: str, body: str, *, escaped: bool = False) -> str:
-    caption = title if escaped else escape(title)
-    return f"<figure><figcaption>{caption}</figcaption>{body}</figure>"
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{title}</h2>{body}</section>"
+    return section("How to read this", body)
