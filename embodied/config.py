@@ -181,7 +181,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        return _convert(next(item for item in arguments if item is not type(None)), value, where)
+        # A list goes to the alternative that takes one, anything else to the other.
+        kinds = [item for item in arguments if item is not type(None)]
+        listed = isinstance(value, list | tuple)
+        fits = [item for item in kinds if (typing.get_origin(item) is tuple) == listed]
+        return _convert((fits or kinds)[0], value, where)
     if dataclasses.is_dataclass(hint):
         return build(typing.cast(type[Any], hint), value, where)
     if origin is tuple:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,16 +95,32 @@ def read_labels(dataset: Dataset, name: str) -> tuple[npt.NDArray[np.float32], d
     Raises:
         UserError: There is no such label, it is damaged, or it belongs to other data.
     """
-    table, metadata = _read(dataset, name)
-    rows, values = (table.column(key).to_numpy() for key in ("row", "reward"))
-    if len(rows) != len(dataset) or (rows != np.arange(len(dataset))).any():
+    stored, metadata = _open(dataset, name)
+    values, filled = np.empty(len(dataset), np.float32), 0
+    for rows, reward in _parts(stored, label_path(dataset, name)):
+        after = filled + len(rows)
+        if after > len(values) or (rows != np.arange(filled, after)).any():
+            raise UserError(f"labels {name!r} of {dataset.folder} are incomplete; label it again")
+        values[filled:after], filled = reward, after
+    if filled != len(values):
         raise UserError(f"labels {name!r} of {dataset.folder} are incomplete; label it again")
     if not np.isfinite(values).all():
         raise UserError(f"labels {name!r} of {dataset.folder} hold NaN; label it again")
-    return np.asarray(values, np.float32), metadata
+    return values, metadata
 
 
-def _read(dataset: Dataset, name: str) -> tuple[pa.Table, dict[str, Any]]:
+def _parts(stored: pq.ParquetFile, path: Path) -> Iterator[tuple[Any, Any]]:
+    """Yield row numbers and rewards part by part, so that memory holds no second copy of them."""
+    keys = ("row", "reward")
+    try:
+        for batch in stored.iter_batches(columns=list(keys)):
+            rows, reward = (batch.column(key).to_numpy(zero_copy_only=False) for key in keys)
+            yield rows, reward
+    except (pa.ArrowInvalid, OSError):
+        raise UserError(f"{path} is damaged; label the dataset again") from None
+
+
+def _open(dataset: Dataset, name: str) -> tuple[pq.ParquetFile, dict[str, Any]]:
     path = label_path(dataset, name)
     if not path.is_file():
         found = sorted(item.stem for item in path.parent.glob("*.parquet"))
@@ -113,9 +129,10 @@ def _read(dataset: Dataset, name: str) -> tuple[pa.Table, dict[str, Any]]:
             "make one with `embodied label`"
         )
     try:
-        table = pq.read_table(path, columns=["row", "reward"])
-        types = (table.schema.field("row").type, table.schema.field("reward").type)
-        metadata = json.loads(table.schema.metadata[METADATA_KEY])
+        stored = pq.ParquetFile(path, memory_map=True)
+        schema = stored.schema_arrow
+        types = (schema.field("row").type, schema.field("reward").type)
+        metadata = json.loads(schema.metadata[METADATA_KEY])
         sound = isinstance(metadata["reward"], dict) and types[0] == pa.int64()
         if not sound or not pa.types.is_floating(types[1]):
             raise ValueError
@@ -123,4 +140,4 @@ def _read(dataset: Dataset, name: str) -> tuple[pa.Table, dict[str, Any]]:
         raise UserError(f"{path} is damaged; label the dataset again") from None
     if metadata.get("dataset") != dataset.digest:
         raise UserError(f"{path} was made for other data than {dataset.folder}; label it again")
-    return table, metadata
+    return stored, metadata

@@ -30,6 +30,7 @@ NAMES: dict[str, dict[str, str]] = {
     "behaviour": {
         "random": "sim.behaviours:RandomBehaviour",
         "scripted": "sim.behaviours:ScriptedBehaviour",
+        "sac_replay": "policies.replay_behaviour:SACReplayBehaviour",
     },
     "reward": {
         "text2reward": "rewards.makers:text2reward",
@@ -37,6 +38,7 @@ NAMES: dict[str, dict[str, str]] = {
         "saved": "rewards.makers:from_run",
         "constant": "rewards.makers:constant",
         "success": "rewards.makers:success",
+        "ensemble": "rewards.makers:from_runs",
     },
     "provider": {
         "recorded": "rewards.providers.recorded:RecordedProvider",
@@ -45,6 +47,10 @@ NAMES: dict[str, dict[str, str]] = {
     "policy": {
         "iql": "policies.iql:IQL",
         "bc": "policies.bc:BC",
+        "sac": "policies.online:SAC",
+        "ppo": "policies.online:PPO",
+        "td3bc": "policies.td3bc:TD3BC",
+        "cql": "policies.cql:CQL",
     },
     "package": {
         "make": "policies.package:make",

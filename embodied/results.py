@@ -91,7 +91,9 @@ def notes(run: RunFolder, policies: Sequence[Any]) -> list[str]:
     datasets, seeds = len({item.description["data"] for item in policies}), len(policies)
     manifest = run.manifest
     sharing = f"{seeds} training seed(s) share {datasets} dataset(s)"
-    if 1 < datasets == seeds:
+    if all(item.description["data"] is None for item in policies):
+        sharing = f"{seeds} training seed(s) learnt online, from the environment's own reward"
+    elif 1 < datasets == seeds:
         sharing = "each training seed has its own dataset"
     return [
         "success is judged at the last step of an episode, of the last checkpoint",
@@ -106,7 +108,7 @@ def table(result: dict[str, Any]) -> str:
     rows = {f"{result['policy']} (this reward)": result, **result["controls"]}
     lines = [f"{'':26}{'success':>9}  95 % interval    return   per seed"]
     for name, row in rows.items():
-        if row is None:
+        if row is None or not (row["success"] or row["return"]):
             continue
         success, returns = row["success"], row["return"]
         cells = ["        -", "               "]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embodied.dataset import Episode
-from embodied.types import Array
+from embodied.types import Array, Transitions
 
 # act(observation [N, O], state fields [N, ...], episode_start [N]) -> action [N, A]
 Act = Callable[[Array, Mapping[str, Array], npt.NDArray[np.bool_]], Array]
@@ -22,6 +22,7 @@ def rollout(
     episodes_per_env: int,
     seed: int | Sequence[int] | None = None,
     on_step: Callable[[int], object] = lambda step: None,
+    observe: Callable[[Transitions], None] | None = None,
 ) -> Iterator[tuple[int, Episode]]:
     """Yield (sub-environment, whole episode), ``episodes_per_env`` from every sub-environment.
 
@@ -35,6 +36,7 @@ def rollout(
         episodes_per_env: Episodes from each sub-environment.
         seed: Given to the first reset.
         on_step: Called with the number of the step, for a progress bar.
+        observe: Called with every step of all sub-environments (``LearningBehaviour.observe``).
     """
     observation, info = env.reset(seed=seed)
     left = np.full(env.num_envs, episodes_per_env)
@@ -48,6 +50,13 @@ def rollout(
         observation, reward, terminated, truncated, info = env.step(action)
         on_step(step)
         start = terminated | truncated
+        if observe is not None:
+            after = _next_observation(observation, info, start)
+            observe(
+                Transitions(
+                    before["observation"], action, after, terminated, truncated, reward=reward
+                )
+            )
         history.append((before, _entries(action, reward, info, start)))
         step += 1
         for first in np.unique(begin[start]):
@@ -64,6 +73,16 @@ def _rows(observation: Array, info: Mapping[str, Any]) -> Columns:
     # Copies, since an environment may reuse its output arrays.
     state = {f"state.{key}": np.array(value) for key, value in info.get("state", {}).items()}
     return {"observation": np.array(observation, np.float32)} | state
+
+
+def _next_observation(
+    observation: Array, info: Mapping[str, Any], ended: npt.NDArray[np.bool_]
+) -> Array:
+    """Return the observations [N, O] that a step led to, before any reset."""
+    after = np.array(observation, np.float32)
+    for index in np.flatnonzero(ended):
+        after[index] = info["final_obs"][index]
+    return after
 
 
 def _entries(

@@ -191,6 +191,18 @@ class Behaviour(Protocol):
 
 
 @runtime_checkable
+class LearningBehaviour(Behaviour, Protocol):
+    """A behaviour that is also told what its actions did, after every step."""
+
+    def observe(self, batch: Transitions) -> None:
+        """Take one step of every environment, [N] rows with ``reward``, in the environments' order.
+
+        ``next_observation`` is that of the step itself, also where the episode ended.
+        """
+        ...
+
+
+@runtime_checkable
 class Policy(Protocol):
     """stable-baselines3's prediction signature, so that policies fit both ways."""
 

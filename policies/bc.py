@@ -10,26 +10,25 @@ function of the state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from embodied.engine.data import Batch, IndexDraw, OfflineData
-from embodied.engine.flat import FlatParameters, cosine_decay
-from embodied.engine.networks import Weights
+from embodied.engine.data import Batch
+from embodied.engine.learner import StackedLearner
+from embodied.engine.networks import PerSeed, Weights
+from embodied.engine.program import Metrics
 from policies.actor import actor_weights, log_probability
-
-Metrics = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class BCConfig:
-    """Hyper-parameters."""
+    """Hyper-parameters. A list is one per seed."""
 
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     batch_size: int = 256  # transitions per update and seed
-    learning_rate: float = 3e-4  # Adam; decays to 0 by a cosine
+    learning_rate: PerSeed = 3e-4  # Adam; decays to 0 by a cosine
 
 
 def likelihood_loss(actor: Weights, batch: Batch) -> tuple[torch.Tensor, Metrics]:
@@ -38,7 +37,7 @@ def likelihood_loss(actor: Weights, batch: Batch) -> tuple[torch.Tensor, Metrics
     return loss.sum(), {"actor/loss": loss.detach()}
 
 
-class BC:
+class BC(StackedLearner):
     """Implements ``embodied.types.Learner``; the arguments are those of ``policies.iql.IQL``."""
 
     Config = BCConfig
@@ -51,42 +50,22 @@ class BC:
         seeds: Sequence[int],
         total_steps: int,
         device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        compiled: bool = False,
     ) -> None:
-        self.config, self.total_steps, self.steps = config, total_steps, 0
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        weights = actor_weights(observation_size, action_size, config.hidden, generators)
-        self.actor = FlatParameters(
-            {key: item.to(device) for key, item in weights.items()}, config.learning_rate
+        super().__init__(
+            seeds,
+            batch_size=config.batch_size,
+            total_steps=total_steps,
+            device=device,
+            dtype=dtype,
+            compiled=compiled,
         )
-        self.draw = IndexDraw(seeds)
-        self.device = device
+        weights = actor_weights(observation_size, action_size, config.hidden, self.generators())
+        self.actor = self.network("actor", weights, config.learning_rate)
 
-    def update(self, data: OfflineData, steps: int) -> Metrics:
-        """Take ``steps`` updates; return the last one's metrics, float [S] each."""
-        metrics: Metrics = {}
-        for _ in range(steps):
-            batch = data.batch(self.draw.draw(self.config.batch_size).to(self.device))
-            loss, metrics = likelihood_loss(self.actor.views, batch)
-            decay = cosine_decay(self.steps, self.total_steps)
-            self.actor.set_learning_rate(self.config.learning_rate * decay)
-            self.actor.step(loss)
-            self.steps += 1
+    def update_once(self, batch: Batch, turn: int) -> Metrics:
+        """Raise the likelihood of the minibatch's actions."""
+        loss, metrics = likelihood_loss(self.actor.views, batch)
+        self.actor.step(loss, self.cosine())
         return metrics
-
-    def actor_weights(self) -> dict[str, torch.Tensor]:
-        """Return a copy of the actors' weights, ``[S, ...]`` each, on the CPU."""
-        return {key: value.detach().cpu().clone() for key, value in self.actor.views.items()}
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return tensors that restore the learner bit for bit on CPU."""
-        return {
-            **self.actor.state_dict("actor"),
-            "draw": self.draw.state(),
-            "steps": torch.tensor(self.steps),
-        }
-
-    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what ``state_dict`` gave."""
-        self.actor.load_state_dict(state, "actor")
-        self.draw.load(state["draw"])
-        self.steps = int(state["steps"])

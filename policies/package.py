@@ -20,12 +20,21 @@ from safetensors.numpy import save as to_bytes
 from embodied.engine.data import Normaliser
 from embodied.errors import UserError
 from embodied.files import atomic_path, read_json, sha256_file, write_json
+from policies.heads import (
+    ACTIVATIONS,
+    FREE_LOG_STD,
+    check_names,
+    outputs_per_action,
+    unit_action,
+)
 
-SCHEMA_VERSION = 1
-LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0  # as in policies.actor
+SCHEMA_VERSION = 2
+BEFORE_HEADS = {"head": "gaussian", "activation": "relu"}  # what version 1 left unsaid
 KEYS = (
     "schema_version",
     "algorithm",
+    "head",
+    "activation",
     "weights_sha256",
     "observation_size",
     "action_size",
@@ -45,12 +54,14 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class PackagedPolicy:
-    """A Gaussian MLP policy with the signature of stable-baselines3's ``predict``.
+    """An MLP policy with the signature of stable-baselines3's ``predict``.
 
     Args:
-        weights: ``actor.<i>.weight`` [in, out], ``actor.<i>.bias`` [out] and ``actor.log_std`` [A].
-        description: ``KEYS`` without the file's own; of it, the sizes, ``normalisation`` (``mean``
-            and ``std`` [O]) and ``action`` (``low`` and ``high`` [A], in its units) are used here.
+        weights: ``actor.<i>.weight`` [in, out], ``actor.<i>.bias`` [out] and, for the heads that
+            have one, ``actor.log_std`` [A].
+        description: ``KEYS`` without the file's own; of it, ``head`` and ``activation``
+            (``policies.heads``), the sizes, ``normalisation`` (``mean`` and ``std`` [O]) and
+            ``action`` (``low`` and ``high`` [A], in its units) are used here.
         seed: Seeds the samples that ``deterministic=False`` draws.
 
     Raises:
@@ -61,6 +72,8 @@ class PackagedPolicy:
         self, weights: Mapping[str, FloatArray], description: Mapping[str, Any], seed: int = 0
     ) -> None:
         self.weights, self.description = dict(weights), dict(description)
+        check_names(description)
+        self._head, self._activation = description["head"], ACTIVATIONS[description["activation"]]
         numbers = {**description["normalisation"], **description["action"]}
         self._mean, self._std, self._low, self._high = (
             np.asarray(numbers[key], np.float32) for key in ("mean", "std", "low", "high")
@@ -69,11 +82,11 @@ class PackagedPolicy:
         while f"actor.{len(self._layers)}.weight" in weights:
             name = f"actor.{len(self._layers)}"
             self._layers.append((weights[f"{name}.weight"], weights[f"{name}.bias"]))
-        self._check(weights["actor.log_std"])
-        self._noise = np.exp(np.clip(weights["actor.log_std"], LOG_STD_MIN, LOG_STD_MAX))
+        self._log_std = weights["actor.log_std"] if self._head in FREE_LOG_STD else None
+        self._check()
         self._rng = np.random.default_rng(seed)
 
-    def _check(self, log_std: FloatArray) -> None:
+    def _check(self) -> None:
         """Raise ValueError unless every number fits the others: what is loaded is not trusted."""
         arrays = [self._mean, self._std, self._low, self._high, *self.weights.values()]
         if any(item.dtype != np.float32 or not np.isfinite(item).all() for item in arrays):
@@ -83,15 +96,16 @@ class PackagedPolicy:
             if weight.ndim != 2 or weight.shape != (sizes[-1], *bias.shape):
                 raise ValueError(f"a layer of shape {weight.shape} after {sizes[-1]} inputs")
             sizes.append(len(bias))
-        vectors = {item.shape for item in (log_std, self._low, self._high)}
-        if len(sizes) < 2 or vectors != {(sizes[-1],)}:
+        vectors = [self._low, self._high, *([] if self._log_std is None else [self._log_std])]
+        action_size, rest = divmod(sizes[-1], outputs_per_action(self._head))
+        if len(sizes) < 2 or rest or any(item.shape != (action_size,) for item in vectors):
             raise ValueError("the last layer does not fit the action")
         if self._std.shape != (sizes[0],) or self._mean.shape != (sizes[0],):
             raise ValueError("the normalisation does not fit the observation")
         if (self._std <= 0.0).any() or (self._low >= self._high).any():
             raise ValueError("a standard deviation or an action range that is not positive")
         keys = ("observation_size", "action_size", "hidden")
-        if [self.description[key] for key in keys] != [sizes[0], sizes[-1], sizes[1:-1]]:
+        if [self.description[key] for key in keys] != [sizes[0], action_size, sizes[1:-1]]:
             raise ValueError(f"the layers have sizes {sizes}, the description says otherwise")
 
     def predict(
@@ -110,12 +124,12 @@ class PackagedPolicy:
             )
         x = (x - self._mean) / self._std
         for weight, bias in self._layers[:-1]:
-            x = np.maximum(x @ weight + bias, 0.0)
+            x = self._activation(x @ weight + bias)
         weight, bias = self._layers[-1]
-        action = np.tanh(x @ weight + bias)
+        shape, noise = (*x.shape[:-1], len(self._low)), None
         if not deterministic:
-            action = action + self._noise * self._rng.standard_normal(action.shape, np.float32)
-            action = np.clip(action, -1.0, 1.0)
+            noise = self._rng.standard_normal(shape, np.float32)
+        action = unit_action(self._head, x @ weight + bias, self._log_std, noise)
         scaled = self._low + (action + 1.0) * 0.5 * (self._high - self._low)
         # Rounding alone can leave the range by one unit in the last place.
         return np.clip(scaled, self._low, self._high, dtype=np.float32), state
@@ -124,7 +138,14 @@ class PackagedPolicy:
 def make(
     actor: Mapping[str, FloatArray], normaliser: Normaliser, description: Mapping[str, Any]
 ) -> PackagedPolicy:
-    """Return the policy of one actor (biases and log-std still ``[1, ...]``) of a learner."""
+    """Return the policy of one actor (biases and log-std may be ``[1, ...]``) of a learner.
+
+    ``description`` may name ``head`` and ``activation``; by default a ReLU network with a Gaussian.
+
+    Raises:
+        ValueError: See ``PackagedPolicy``; a learner that diverged has weights that are not finite.
+    """
+    description = {**BEFORE_HEADS, **description}
     weights = {
         key: np.ascontiguousarray(value if key.endswith("weight") else value.ravel())
         for key, value in actor.items()
@@ -140,7 +161,7 @@ def make(
         {
             **description,
             "observation_size": layers[0].shape[0],
-            "action_size": layers[-1].shape[1],
+            "action_size": len(action["low"]),
             "hidden": [value.shape[1] for value in layers[:-1]],
             "normalisation": {"mean": normaliser.mean.tolist(), "std": normaliser.std.tolist()},
             "action": action,
@@ -165,12 +186,15 @@ def load_package(folder: Path, seed: int = 0) -> PackagedPolicy:
         UserError: A file is missing, of another version, or does not fit its description.
     """
     folder = Path(folder)
-    description = read_json(folder / "policy.json", KEYS)
-    if description["schema_version"] != SCHEMA_VERSION:
+    version = read_json(folder / "policy.json", ("schema_version",))["schema_version"]
+    if version not in (1, SCHEMA_VERSION):
         raise UserError(
-            f"{folder} has policy version {description['schema_version']}, this program reads "
-            f"{SCHEMA_VERSION}; train it again"
+            f"{folder} has policy version {version!r}, this program reads 1 and {SCHEMA_VERSION}; "
+            "train it again"
         )
+    unsaid = BEFORE_HEADS if version == 1 else {}
+    description = read_json(folder / "policy.json", [key for key in KEYS if key not in unsaid])
+    description |= unsaid
     _check_types(folder, description)
     path = folder / "policy.safetensors"
     if not path.is_file() or sha256_file(path) != description["weights_sha256"]:

@@ -1,8 +1,14 @@
-"""Offline data on the training device, for ``S`` learners that may differ in data and reward."""
+"""Offline data for ``S`` stacked learners that may differ in dataset and in reward.
+
+Datasets stay as they are: on a CPU their memory-mapped columns are indexed where they lie, so that
+training reads the pages that it needs and no more; on a GPU they are copied to the device once.
+Observations are normalised and actions scaled when a block of minibatches is gathered.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,26 +17,52 @@ import numpy.typing as npt
 import torch
 
 ACTION_MARGIN = 1e-5  # actions are kept this far inside (-1, 1), as in the IQL authors' code
+CHUNK = 65_536  # rows that statistics are summed over at a time
 
 
 class Batch(NamedTuple):
-    """One minibatch for every learner in the stack."""
+    """A minibatch for every learner in the stack, or a block of ``K`` with a leading axis more."""
 
     observation: torch.Tensor  # [S, B, O], normalised
     action: torch.Tensor  # [S, B, A] in (-1, 1)
     reward: torch.Tensor  # [S, B]
     mask: torch.Tensor  # [S, B], 1 - terminated: what bootstrapping is multiplied with
     next_observation: torch.Tensor  # [S, B, O], normalised
+    return_to_go: torch.Tensor | None = None  # [S, B], where a learner asks for it
+
+    def at(self, k: int) -> Batch:
+        """Return minibatch ``k`` of a block."""
+        return self.map(lambda item: item[k])
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        """Return the batch with ``function`` applied to every tensor."""
+        found: dict[str, Any] = {
+            name: None if item is None else function(item) for name, item in self._asdict().items()
+        }
+        return self._replace(**found)
 
 
 @dataclass(frozen=True)
 class Source:
     """One dataset as arrays: ``T + 1`` rows per episode beside ``T`` transitions (see Dataset)."""
 
-    observation: npt.NDArray[np.float32]  # [R, O]
-    action: npt.NDArray[np.float32]  # [N, A], in the action's own units
-    row: npt.NDArray[np.int64]  # [N], row of s_t; s_{t+1} is the next row
+    observation: npt.NDArray[np.floating[Any]]  # [R, O]
+    action: npt.NDArray[np.floating[Any]]  # [N, A], in the action's own units
     terminated: npt.NDArray[np.bool_]  # [N]
+    episode_starts: npt.NDArray[np.int64]  # [episodes], first transition of each
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+
+@dataclass(frozen=True)
+class RewardColumn:
+    """A reward per transition, ``(values - shift) / scale``; the values stay where they lie."""
+
+    values: npt.NDArray[Any]  # [N], numbers or truth values
+    shift: float = 0.0
+    scale: float = 1.0
+    return_to_go: npt.NDArray[np.float32] | None = None  # [N], of the shifted and scaled reward
 
 
 @dataclass(frozen=True)
@@ -45,101 +77,168 @@ class Normaliser:
     @classmethod
     def fit(cls, source: Source, low: Sequence[float], high: Sequence[float]) -> Normaliser:
         """Take the observation's statistics from a dataset (float64 sums; constants keep std 1)."""
-        mean = source.observation.mean(0, dtype=np.float64)
-        std = source.observation.std(0, dtype=np.float64)
+        mean, std = moments(source.observation)
         std = np.where(std < 1e-3, 1.0, std)
         floats = (np.asarray(item, np.float32) for item in (mean, std, low, high))
         return cls(*floats)
 
 
 class OfflineData:
-    """Datasets and rewards of ``S`` learners, resident on the device.
+    """Datasets and rewards of ``S`` learners, indexed on the device.
 
     Args:
         sources: The distinct datasets.
         normalisers: One per dataset.
-        learners: For every learner, the index of its dataset and its reward column [N].
-        device: Where everything lies and indices are used.
+        learners: For every learner, the index of its dataset and its reward.
+        device: Where everything lies and is gathered. On ``cpu`` nothing is copied.
     """
 
     def __init__(
         self,
         sources: Sequence[Source],
         normalisers: Sequence[Normaliser],
-        learners: Sequence[tuple[int, npt.NDArray[np.float32]]],
-        device: str = "cpu",
+        learners: Sequence[tuple[int, RewardColumn]],
+        device: str | torch.device = "cpu",
     ) -> None:
-        observation = [
-            (s.observation - n.mean) / n.std for s, n in zip(sources, normalisers, strict=True)
+        self.device = self.indexed_on = torch.device(device)
+        self._parts = [
+            _Part(source, normaliser, [r for at, r in learners if at == i], self.device)
+            for i, (source, normaliser) in enumerate(zip(sources, normalisers, strict=True))
         ]
-        action = [
-            np.clip(
-                2.0 * (s.action - n.low) / (n.high - n.low) - 1.0,
-                -1.0 + ACTION_MARGIN,
-                1.0 - ACTION_MARGIN,
-            )
-            for s, n in zip(sources, normalisers, strict=True)
+        self._members = [
+            torch.tensor([s for s, (at, _) in enumerate(learners) if at == i], dtype=torch.int64)
+            for i in range(len(sources))
         ]
-        rows = np.cumsum([0] + [len(s.observation) for s in sources])
-        counts = [len(s.action) for s in sources]
-        starts = np.cumsum([0, *counts])
+        order = torch.cat(self._members)
+        sorted_already = bool((order == torch.arange(len(order))).all())
+        self._back = None if sorted_already else order.argsort().to(self.device)
+        self._members = [item.to(self.device) for item in self._members]
 
-        def tensor(arrays: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
-            return torch.as_tensor(np.concatenate(arrays)).to(device)
+    def block(self, bits: torch.Tensor) -> Batch:
+        """Gather the transitions that random bits, int64 ``[K, S, B]`` from 0 up, point at."""
+        found = [
+            part.gather(bits[:, members] % part.count)
+            for part, members in zip(self._parts, self._members, strict=True)
+            if len(members)
+        ]
+        if len(found) == 1:
+            return found[0]
+        columns: dict[str, Any] = {
+            name: _joined([getattr(item, name) for item in found], torch.cat)
+            for name in Batch._fields
+        }
+        joined = Batch(**columns)
+        return joined if self._back is None else joined.map(lambda item: item[:, self._back])
 
-        self.observation = tensor(observation)
-        self.action = tensor(action)
-        self.row = tensor([s.row + rows[i] for i, s in enumerate(sources)])
-        self.mask = tensor([(~s.terminated).astype(np.float32) for s in sources])
-        self.reward = tensor([reward for _, reward in learners])
-        self.count = torch.tensor([[counts[i]] for i, _ in learners], device=device)
-        self._start = torch.tensor([[starts[i]] for i, _ in learners], device=device)
-        lengths = [len(reward) for _, reward in learners]
-        self._reward_start = torch.tensor(np.cumsum([0, *lengths[:-1]])[:, None], device=device)
+    def blocks(self, bits: Iterable[torch.Tensor]) -> Iterator[Batch]:
+        """Yield the block of every tensor of bits."""
+        return map(self.block, bits)
 
-    def batch(self, uniform: torch.Tensor) -> Batch:
-        """Gather the transitions that uniform numbers [S, B] in [0, 1) point at."""
-        index = (uniform * self.count).long().clamp_max_(self.count - 1)
-        at = index + self._start
-        row = self.row[at]
-        return Batch(
-            observation=self.observation[row],
-            action=self.action[at],
-            reward=self.reward[index + self._reward_start],
-            mask=self.mask[at],
-            next_observation=self.observation[row + 1],
+
+class _Part:
+    """One dataset and the rewards of the learners that use it."""
+
+    def __init__(
+        self,
+        source: Source,
+        normaliser: Normaliser,
+        rewards: Sequence[RewardColumn],
+        device: torch.device,
+    ) -> None:
+        self.count = len(source)
+        self._observation = _tensor(source.observation, device)
+        self._action = _tensor(source.action, device)
+        self._terminated = _tensor(source.terminated, device)
+        self._starts = _tensor(source.episode_starts, device)
+        self._rewards = [(_tensor(item.values, device), item.shift, item.scale) for item in rewards]
+        self._returns = [
+            None if item.return_to_go is None else _tensor(item.return_to_go, device)
+            for item in rewards
+        ]
+        self._mean, self._std, self._low, self._high = (
+            torch.as_tensor(item, device=device)
+            for item in (normaliser.mean, normaliser.std, normaliser.low, normaliser.high)
         )
 
+    def gather(self, index: torch.Tensor) -> Batch:
+        """Return the transitions at ``index``, ``[K, learners, B]``."""
+        # Every episode before this one has one row more than it has transitions.
+        row = index + torch.searchsorted(self._starts, index, right=True) - 1
+        rewards = [
+            (values[index[:, i]].float() - shift) / scale
+            for i, (values, shift, scale) in enumerate(self._rewards)
+        ]
+        returns = [
+            None if values is None else values[index[:, i]]
+            for i, values in enumerate(self._returns)
+        ]
+        span = self._high - self._low
+        scaled = 2.0 * (self._action[index].float() - self._low) / span - 1.0
+        return Batch(
+            observation=self._normalised(row),
+            action=scaled.clamp_(-1.0 + ACTION_MARGIN, 1.0 - ACTION_MARGIN),
+            reward=torch.stack(rewards, 1),
+            mask=1.0 - self._terminated[index].float(),
+            next_observation=self._normalised(row + 1),
+            return_to_go=_joined(returns, torch.stack),
+        )
 
-class IndexDraw:
-    """Uniform numbers for minibatches, every learner from its own generator."""
-
-    def __init__(self, seeds: Sequence[int]) -> None:
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-    def draw(self, size: int) -> torch.Tensor:
-        """Return float64 [S, size] in [0, 1): enough bits for any dataset's index."""
-        numbers = [torch.rand(size, generator=g, dtype=torch.float64) for g in self._generators]
-        return torch.stack(numbers)
-
-    def state(self) -> torch.Tensor:
-        """Return the generators' states, uint8 [S, bytes]."""
-        return torch.stack([generator.get_state() for generator in self._generators])
-
-    def load(self, state: torch.Tensor) -> None:
-        """Restore what ``state`` gave."""
-        for generator, row in zip(self._generators, state, strict=True):
-            generator.set_state(row.clone())
+    def _normalised(self, row: torch.Tensor) -> torch.Tensor:
+        return (self._observation[row].float() - self._mean) / self._std
 
 
-def standardise(reward: npt.NDArray[np.float32], *, shift: bool) -> npt.NDArray[np.float32]:
+def _joined(
+    items: Sequence[torch.Tensor | None], join: Callable[[list[torch.Tensor], int], torch.Tensor]
+) -> torch.Tensor | None:
+    """Join tensors along the axis of the learners; None where any of them has none."""
+    found = [item for item in items if item is not None]
+    return join(found, 1) if len(found) == len(items) else None
+
+
+def _tensor(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Return an array as a tensor, which on a CPU shares its memory."""
+    with warnings.catch_warnings():
+        # A memory-mapped column cannot be written to, and nothing here writes to it.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.as_tensor(array).to(device)
+
+
+def moments(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return mean and standard deviation over the first axis, chunk by chunk in float64."""
+    chunks = range(0, len(values), CHUNK)
+    total = sum(values[i : i + CHUNK].sum(0, dtype=np.float64) for i in chunks)
+    mean = np.asarray(total / len(values))
+    square = sum(np.square(values[i : i + CHUNK] - mean).sum(0) for i in chunks)
+    return mean, np.sqrt(np.asarray(square / len(values)))
+
+
+def standardise(values: npt.NDArray[Any], *, shift: bool) -> RewardColumn:
     """Return rewards with standard deviation 1 and, when shifted, mean 0.
 
     A shift leaves the best policy as it is only where episodes never terminate; elsewhere it pays
     for living longer or shorter. A constant keeps its value, or becomes 0 when shifted.
     """
-    mean, std = reward.mean(dtype=np.float64), reward.std(dtype=np.float64)
-    moved = reward - mean if shift else reward
-    if std <= 1e-8:
-        return np.zeros_like(reward) if shift else reward
-    return np.asarray(moved / std, np.float32)
+    mean, std = (float(item) for item in moments(values))
+    return RewardColumn(values, mean if shift else 0.0, std if std > 1e-8 else 1.0)
+
+
+def returns_to_go(
+    column: RewardColumn, episode_starts: npt.NDArray[np.int64], discount: float
+) -> npt.NDArray[np.float32]:
+    """Return the discounted sum of the rewards that follow within the episode, float32 [N].
+
+    An episode that was cut off by time ends its sum there: for rewards above zero a lower bound.
+    """
+    reward = (np.asarray(column.values, np.float64) - column.shift) / column.scale
+    ends = np.append(episode_starts[1:], len(reward))
+    following = np.zeros(len(reward))
+    # Backwards through all episodes at once: step t from the end of each that is long enough.
+    longest = int((ends - episode_starts).max())
+    order = np.argsort(episode_starts - ends, kind="stable")  # the longest first
+    lengths = (ends - episode_starts)[order]
+    last = ends[order] - 1
+    for t in range(longest):
+        at = last[: np.searchsorted(-lengths, -t, side="left")] - t
+        later = following[at + 1] if t else 0.0
+        following[at] = reward[at] + discount * later
+    return following.astype(np.float32)

@@ -1,86 +1,121 @@
 """Parameters in one flat buffer, so that Adam, Polyak averaging and a checkpoint are one pass each.
 
-Every named tensor is a leaf whose storage, and whose gradient's storage, is a slice of the buffer:
-autograd adds into the slices and one fused Adam call then updates everything.
+The buffer of ``K`` stacked networks is ``[K, P]``: a row holds all numbers of one network, and
+every named tensor is a view of it. Whatever differs between seeds (a learning rate, a norm) is then
+a column ``[K, 1]``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
+from torch.optim.adam import adam
+
+from embodied.engine.networks import Weights
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's defaults (arXiv 1412.6980)
 
 
 class FlatParameters:
-    """Named parameters in one buffer with one fused Adam.
+    """Named parameters ``[K, ...]`` of stacked networks in one buffer with one Adam.
+
+    Adam's direction does not depend on the parameters, so it is computed for a learning rate of 1
+    and then scaled row by row: rates may differ between seeds, follow a schedule that lives on the
+    device, and be read by a captured CUDA graph.
 
     Args:
-        initial: Name -> tensor; its values are copied.
-        learning_rate: Adam's step size, constant unless ``set_learning_rate`` is called.
+        initial: Name -> tensor ``[K, ...]``; its values are copied.
+        learning_rate: Adam's step size, ``[K, 1]``.
     """
 
-    def __init__(self, initial: Mapping[str, torch.Tensor], learning_rate: float) -> None:
-        size = sum(value.numel() for value in initial.values())
-        device = next(iter(initial.values())).device
-        self.flat = torch.nn.Parameter(torch.empty(size, device=device))
-        self.flat.grad = torch.zeros_like(self.flat)
-        self.views: dict[str, torch.Tensor] = {}
-        offset = 0
-        for name, value in initial.items():
-            window = slice(offset, offset + value.numel())
-            view = self.flat.data[window].view(value.shape)
-            view.copy_(value)
+    def __init__(self, initial: Weights, learning_rate: torch.Tensor) -> None:
+        self.flat = torch.cat([value.detach().flatten(1) for value in initial.values()], 1)
+        self.views = _views(self.flat, initial)
+        for view in self.views.values():
             view.requires_grad_()
-            view.grad = self.flat.grad[window].view(value.shape)
-            self.views[name] = view
-            offset += value.numel()
-        self._adam = torch.optim.Adam([self.flat], lr=learning_rate, fused=True)
+        self.learning_rate = learning_rate
+        self._direction = torch.zeros_like(self.flat)
+        self._first, self._second = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        self._count = torch.zeros((), device=self.flat.device)  # steps taken
 
-    def step(self, loss: torch.Tensor) -> None:
-        """Take one Adam step down the gradient of ``loss`` with respect to these parameters."""
-        assert self.flat.grad is not None
-        self.flat.grad.zero_()
-        torch.autograd.backward(loss, inputs=list(self.views.values()))
-        self._adam.step()
+    def step(self, loss: torch.Tensor, decay: torch.Tensor | float = 1.0) -> None:
+        """Take one Adam step of ``decay`` times the learning rate down the gradient of ``loss``."""
+        with torch.no_grad():
+            direction = (
+                self._fused(loss) if not torch.compiler.is_compiling() else self._plain(loss)
+            )
+            self.flat.addcmul_(direction, self.learning_rate * decay)
 
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """Change Adam's step size from the next step on."""
-        self._adam.param_groups[0]["lr"] = learning_rate
+    def gradient(self, loss: torch.Tensor) -> torch.Tensor:
+        """Return the gradient of ``loss``, ``[K, P]``."""
+        found = torch.autograd.grad(loss, list(self.views.values()))
+        return torch.cat([item.flatten(1) for item in found], 1)
 
-    def state_dict(self, prefix: str) -> dict[str, torch.Tensor]:
-        """Return the parameters and Adam's moments as tensors."""
-        moments = self._adam.state.get(self.flat, {})
-        return {f"{prefix}.flat": self.flat.detach().clone()} | {
-            f"{prefix}.{key}": torch.as_tensor(value).clone() for key, value in moments.items()
+    def _fused(self, loss: torch.Tensor) -> torch.Tensor:
+        """Return Adam's step by the library's kernel: it subtracts the step from zeros."""
+        self._direction.zero_()
+        # The function, since the optimiser's class refuses to be captured as part of a CUDA graph
+        # unless it is only ever run as one.
+        adam(
+            [self._direction],
+            [self.gradient(loss)],
+            [self._first],
+            [self._second],
+            max_exp_avg_sqs=[],
+            state_steps=[self._count],
+            fused=True,
+            amsgrad=False,
+            beta1=BETA_1,
+            beta2=BETA_2,
+            lr=1.0,
+            weight_decay=0.0,
+            eps=EPSILON,
+            maximize=False,
+        )
+        return self._direction
+
+    def _plain(self, loss: torch.Tensor) -> torch.Tensor:
+        """Return the same by the formula, which a compiler makes one kernel of."""
+        gradient = self.gradient(loss)
+        self._count += 1
+        self._first.lerp_(gradient, 1.0 - BETA_1)
+        self._second.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
+        first = self._first / (1.0 - BETA_1**self._count)
+        second = self._second / (1.0 - BETA_2**self._count)
+        return -first / (second.sqrt() + EPSILON)
+
+    def tensors(self, prefix: str) -> dict[str, torch.Tensor]:
+        """Return the buffers that a checkpoint needs, themselves and not copies."""
+        return {
+            f"{prefix}.flat": self.flat,
+            f"{prefix}.exp_avg": self._first,
+            f"{prefix}.exp_avg_sq": self._second,
+            f"{prefix}.step": self._count,
         }
-
-    def load_state_dict(self, state: Mapping[str, torch.Tensor], prefix: str) -> None:
-        """Restore what ``state_dict`` gave, bit for bit."""
-        self.flat.data.copy_(state[f"{prefix}.flat"])
-        moments = {}
-        if f"{prefix}.step" in state:  # absent before the first step
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                moments[key] = state[f"{prefix}.{key}"].to(self.flat.device, copy=True)
-        self._adam.state[self.flat] = moments
 
 
 class TargetCopy:
     """A slowly following copy of flat parameters: ``target += rate * (source - target)``."""
 
     def __init__(self, source: FlatParameters) -> None:
-        self.flat = source.flat.detach().clone()
-        self.views: dict[str, torch.Tensor] = {}
-        offset = 0
-        for name, value in source.views.items():
-            self.views[name] = self.flat[offset : offset + value.numel()].view(value.shape)
-            offset += value.numel()
+        self.flat = source.flat.clone()
+        self.views = _views(self.flat, source.views)
 
-    def follow(self, source: FlatParameters, rate: float) -> None:
-        """Polyak averaging."""
-        self.flat.lerp_(source.flat.detach(), rate)
+    def follow(self, source: FlatParameters, rate: torch.Tensor | float) -> None:
+        """Polyak averaging; ``rate`` may be ``[K, 1]``."""
+        self.flat.lerp_(source.flat, rate)
 
 
-def cosine_decay(step: int, total: int) -> float:
+def _views(flat: torch.Tensor, like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    views, offset = {}, 0
+    for name, value in like.items():
+        size = value[0].numel()
+        views[name] = flat[:, offset : offset + size].view(value.shape)
+        offset += size
+    return views
+
+
+def cosine_decay(step: torch.Tensor, total: int) -> torch.Tensor:
     """Return the factor of a cosine schedule from 1 at step 0 to 0 at ``total``."""
-    return 0.5 * (1.0 + math.cos(math.pi * min(step / total, 1.0)))
+    return 0.5 * (1.0 + torch.cos(torch.pi * (step / total).clamp_max(1.0)))

@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from embodied.errors import UserError
+
 Weights = Mapping[str, torch.Tensor]
+PerSeed = float | tuple[float, ...]  # a hyper-parameter: one for all stacked seeds, or one for each
 
 
 def orthogonal_mlp(
@@ -54,3 +57,24 @@ def repeat_members(x: torch.Tensor, members: int) -> torch.Tensor:
 def split_members(x: torch.Tensor, members: int) -> torch.Tensor:
     """Turn ``[S * members, B, 1]`` into ``[members, S, B]``."""
     return x.view(-1, members, x.shape[1]).transpose(0, 1)
+
+
+def per_seed(
+    value: PerSeed,
+    seeds: int,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """Return a hyper-parameter as ``[S, 1]``: one number for all seeds, or one for each.
+
+    Raises:
+        UserError: A list of another length than there are seeds.
+    """
+    values = [value] * seeds if isinstance(value, float | int) else list(value)
+    if len(values) != seeds:
+        raise UserError(
+            f"a hyper-parameter has {len(values)} values for {seeds} stacked seeds; "
+            "give one number, or one per seed"
+        )
+    return torch.tensor(values, device=device, dtype=dtype)[:, None]

@@ -17,14 +17,24 @@ import numpy.typing as npt
 import torch
 
 from embodied import checkpoints
-from embodied.config import build
 from embodied.dataset import Dataset
-from embodied.engine.data import Normaliser, OfflineData, Source, standardise
+from embodied.engine.data import (
+    Normaliser,
+    OfflineData,
+    RewardColumn,
+    Source,
+    returns_to_go,
+    standardise,
+)
+from embodied.engine.stream import StreamedData
 from embodied.errors import UserError
 from embodied.registry import resolve
 from embodied.runs import RunFolder
+from embodied.stages.divergence import Divergence
+from embodied.stages.settings import action_bounds, algorithm_config, over_arms
 
 FloatArray = npt.NDArray[np.float32]
+RESIDENT_SHARE = 0.6  # of the GPU's free memory that datasets may take; larger ones are streamed
 
 
 @dataclass
@@ -34,7 +44,7 @@ class Group:
     algorithm: str
     arms: tuple[str, ...]
     learner: Any
-    data: OfflineData
+    data: OfflineData | StreamedData
     normalisers: list[Normaliser]  # one per dataset
 
     def per_arm(self, metrics: Mapping[str, Any], seeds: int) -> dict[str, list[float]]:
@@ -45,10 +55,11 @@ class Group:
             for i, arm in enumerate(self.arms)
         }
 
-    def policies(self, seeds: Sequence[int]) -> list[tuple[str, int, Any]]:
-        """Return (arm, training seed, policy) for every network, as a package in memory."""
+    def policies(self, seeds: Sequence[int], diverged: Divergence) -> list[tuple[str, int, Any]]:
+        """Return (arm, training seed, policy) for every sound network, as a package in memory."""
         make = resolve("package", "make")
         stacked = {key: value.numpy() for key, value in self.learner.actor_weights().items()}
+        described = {"algorithm": self.algorithm, "head": self.learner.head}
         return [
             (
                 arm,
@@ -56,113 +67,126 @@ class Group:
                 make(
                     {key: value[i * len(seeds) + j] for key, value in stacked.items()},
                     self.normalisers[j % len(self.normalisers)],
-                    {"algorithm": self.algorithm, "arm": arm, "seed": seed},
+                    {**described, "arm": arm, "seed": seed},
                 ),
             )
             for i, arm in enumerate(self.arms)
             for j, seed in enumerate(seeds)
+            if not diverged.has(arm, seed)
         ]
 
 
 def reward_columns(
     datasets: Sequence[Dataset], labels: Sequence[FloatArray], *, controls: bool, scaled: bool
-) -> dict[str, list[FloatArray]]:
+) -> dict[str, list[RewardColumn]]:
     """Return the reward of every arm on every dataset: ``policy`` and the reward controls."""
-    columns = {"policy": list(labels)}
+    columns: dict[str, list[Any]] = {"policy": list(labels)}
     if controls:
-        columns["constant_reward"] = [np.ones(len(item), np.float32) for item in datasets]
+        one = np.ones(1, np.float32)
+        columns["constant_reward"] = [np.broadcast_to(one, len(item)) for item in datasets]
         true = [item.true_reward() for item in datasets]
         if all(item is not None for item in true):
-            columns["true_reward"] = [item for item in true if item is not None]
-    if scaled:
-        shifts = [not item.column("terminated").any() for item in datasets]
-        columns = {
-            arm: [standardise(item, shift=shift) for item, shift in zip(items, shifts, strict=True)]
-            for arm, items in columns.items()
-        }
-    return columns
+            columns["true_reward"] = true
+    if not scaled:
+        return {arm: [RewardColumn(item) for item in items] for arm, items in columns.items()}
+    shifts = [not item.column("terminated").any() for item in datasets]
+    return {
+        arm: [standardise(item, shift=shift) for item, shift in zip(items, shifts, strict=True)]
+        for arm, items in columns.items()
+    }
 
 
 def make_groups(
     policy: Mapping[str, Any],
     datasets: Sequence[Dataset],
-    rewards: Mapping[str, Sequence[FloatArray]],
+    rewards: Mapping[str, Sequence[RewardColumn]],
     *,
     controls: bool,
     seeds: Sequence[int],
     steps: int,
     device: str,
+    compiled: bool,
 ) -> list[Group]:
     """Build the learners of the policy and its controls."""
-    low, high = action_bounds(datasets[0])
+    low, high = action_bounds(datasets[0].info.action, datasets[0].folder)
     sources = [
         Source(
-            observation=np.asarray(item.column("observation")),
-            action=np.asarray(item.column("action")),
-            row=item.rows,
-            terminated=np.asarray(item.column("terminated")),
+            observation=item.column("observation"),
+            action=item.column("action"),
+            terminated=item.column("terminated"),
+            episode_starts=item.episode_starts,
         )
         for item in datasets
     ]
     normalisers = [Normaliser.fit(source, low, high) for source in sources]
-    name = str(policy.get("name"))
-    config = algorithm_config(name, {key: item for key, item in policy.items() if key != "name"})
-    plan = {name: (config, tuple(rewards) if name != "bc" else ("policy",))}
-    if controls and name != "bc":
-        shared = {item.name for item in dataclasses.fields(resolve("policy", "bc").Config)}
-        values = {key: item for key, item in vars(config).items() if key in shared}
-        plan["bc"] = (algorithm_config("bc", values), ("bc",))
     groups = []
-    for algorithm, (settings, arms) in plan.items():
+    for algorithm, (settings, arms) in plan_of(policy, tuple(rewards), controls=controls).items():
+        maker = resolve("policy", algorithm)
+        discount = maker.return_discount(settings)
+        columns = {
+            (arm, where): with_returns(column, source, discount)
+            for arm in arms
+            for where, (column, source) in enumerate(
+                zip(rewards[arm if arm in rewards else "policy"], sources, strict=True)
+            )
+        }
         learners = [
-            (where, rewards[arm if arm in rewards else "policy"][where])
+            (where, columns[arm, where])
             for arm in arms
             for where in (j % len(datasets) for j in range(len(seeds)))
         ]
-        data = OfflineData(sources, normalisers, learners, device)
-        learner = resolve("policy", algorithm)(
-            settings,
+        learner = maker(
+            over_arms(settings, len(arms), len(seeds)),
             observation_size=sources[0].observation.shape[1],
             action_size=sources[0].action.shape[1],
             seeds=list(seeds) * len(arms),
             total_steps=steps,
             device=device,
+            compiled=compiled,
         )
+        data = on_device(sources, normalisers, learners, device)
         groups.append(Group(algorithm, arms, learner, data, normalisers))
     return groups
 
 
-def algorithm_config(name: str, values: Mapping[str, Any]) -> Any:
-    """Return an algorithm's typed config.
-
-    Raises:
-        UserError: An unknown key, or a number outside its range.
-    """
-    config = build(resolve("policy", name).Config, values, "policy")
-    for key in ("learning_rate", "batch_size", "polyak", "weight_clip"):
-        if getattr(config, key, 1) <= 0:
-            raise UserError(f"policy.{key} is {getattr(config, key)}; it must be positive")
-    if min(getattr(config, "hidden", ()), default=1) < 1:
-        raise UserError(f"policy.hidden is {list(config.hidden)}; every width must be positive")
-    for key in ("discount", "expectile"):
-        if not 0.0 <= getattr(config, key, 0.5) <= 1.0:
-            raise UserError(f"policy.{key} is {getattr(config, key)}; it must be between 0 and 1")
-    return config
+def plan_of(
+    policy: Mapping[str, Any], arms: tuple[str, ...], *, controls: bool
+) -> dict[str, tuple[Any, tuple[str, ...]]]:
+    """Return by algorithm its config and the arms that it trains."""
+    name = str(policy.get("name"))
+    config = algorithm_config(name, {key: item for key, item in policy.items() if key != "name"})
+    plan = {name: (config, arms if name != "bc" else ("policy",))}
+    if controls and name != "bc":
+        shared = {item.name for item in dataclasses.fields(resolve("policy", "bc").Config)}
+        values = {key: item for key, item in vars(config).items() if key in shared}
+        plan["bc"] = (algorithm_config("bc", values), ("bc",))
+    return plan
 
 
-def action_bounds(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the bounds of the dataset's action, in its own units."""
-    action = dataset.info.action
-    if (
-        action.low is None
-        or action.high is None
-        or not np.isfinite([action.low, action.high]).all()
-        or not np.less(action.low, action.high).all()
-    ):
-        raise UserError(
-            f"{dataset.folder} declares no finite action range, low below high; policies need one"
-        )
-    return action.low, action.high
+def on_device(
+    sources: Sequence[Source],
+    normalisers: Sequence[Normaliser],
+    learners: Sequence[tuple[int, RewardColumn]],
+    device: str,
+) -> OfflineData | StreamedData:
+    """Return data that lie on the device, or that are streamed to it where they do not fit."""
+    if not device.startswith("cuda"):
+        return OfflineData(sources, normalisers, learners)
+    arrays = [array for source in sources for array in vars(source).values()]
+    needed = sum(array.nbytes for array in arrays)
+    needed += sum(column.values.nbytes for _, column in learners)
+    free, _ = torch.cuda.mem_get_info(torch.device(device))
+    if needed <= RESIDENT_SHARE * free:
+        return OfflineData(sources, normalisers, learners, device)
+    return StreamedData(OfflineData(sources, normalisers, learners), device)
+
+
+def with_returns(column: RewardColumn, source: Source, discount: float | None) -> RewardColumn:
+    """Add the return to go to a reward where the algorithm asks for it."""
+    if discount is None:
+        return column
+    found = returns_to_go(column, source.episode_starts, discount)
+    return dataclasses.replace(column, return_to_go=found)
 
 
 def save(run: RunFolder, step: int, groups: list[Group], wall_s: float) -> None:

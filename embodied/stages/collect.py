@@ -21,7 +21,7 @@ from embodied.progress import progress_bar
 from embodied.registry import resolve
 from embodied.rollout import rollout
 from embodied.runs import git_commit
-from embodied.types import Field
+from embodied.types import Field, LearningBehaviour
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,9 @@ def collect(config: CollectConfig) -> Collected:
     successes: list[bool | None] = []
     try:
         with write_dataset(folder, info) as writer, progress_bar(total, "collect") as bar:
-            for _, episode in rollout(env, behaviour.act, per_env, config.seed):
+            observe = behaviour.observe if isinstance(behaviour, LearningBehaviour) else None
+            episodes = rollout(env, behaviour.act, per_env, config.seed, observe=observe)
+            for _, episode in episodes:
                 writer.add(unrewarded(episode, keep_own=task is None))
                 transitions += len(episode.action)
                 successes.append(episode_success(episode))

@@ -16,6 +16,8 @@ from embodied.labels import reward_folder
 from embodied.registry import resolve
 from embodied.runs import RunFolder
 from embodied.stages.arms import Group
+from embodied.stages.divergence import Divergence
+from embodied.types import Field
 
 
 def export(
@@ -25,24 +27,35 @@ def export(
     env: EnvConfig,
     seeds: Sequence[int],
     steps: int,
+    diverged: Divergence,
 ) -> None:
-    """Write every policy package that an earlier try of this run did not write."""
-    reward = run.manifest["reward"]
+    """Write every sound policy package that an earlier try of this run did not write."""
     for group in groups:
-        for arm, seed, policy in group.policies(seeds):
+        for arm, seed, policy in group.policies(seeds, diverged):
             dataset = datasets[list(seeds).index(seed) % len(datasets)]
-            policy.description |= {
+            facts = {
                 "steps": steps,
                 "environment": asdict(env),
                 "control_hz": dataset.info.control_hz,
                 "data": dataset.digest,
-                "reward": reward if arm == "policy" else {"kind": arm},
-                "instruction": reward.get("instruction"),
-                "action": {**asdict(dataset.info.action), **policy.description["action"]},
             }
-            folder = package_folder(run, arm, seed)
-            if not folder.exists():
-                resolve("package", "save")(folder, policy)
+            write_package(run, arm, seed, policy, dataset.info.action, facts)
+
+
+def write_package(
+    run: RunFolder, arm: str, seed: int, policy: Any, action: Field, facts: Mapping[str, Any]
+) -> None:
+    """Write one policy package unless it is there; ``facts`` are more of its description."""
+    reward = run.manifest["reward"]
+    policy.description |= {
+        **facts,
+        "reward": reward if arm == "policy" else {"kind": arm},
+        "instruction": reward.get("instruction"),
+        "action": {**asdict(action), **policy.description["action"]},
+    }
+    folder = package_folder(run, arm, seed)
+    if not folder.exists():
+        resolve("package", "save")(folder, policy)
 
 
 def package_folder(run: RunFolder, arm: str, seed: int) -> Path:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,27 @@ import torch
 import yaml
 
 from embodied.config import build
-from embodied.dataset import Dataset, open_datasets
+from embodied.dataset import EXTRA, Dataset
+from embodied.engine.devices import check_device
 from embodied.engine.precision import describe_products, set_matmul_precision
 from embodied.environments import EnvConfig
 from embodied.episodes import outcome_arrays
 from embodied.errors import UserError, at_least
 from embodied.files import read_json, sha256_bytes, write_json
+from embodied.formats import open_datasets
 from embodied.interrupts import stop_on_interrupt
 from embodied.labels import read_labels
 from embodied.progress import progress_bar
+from embodied.registry import resolve
 from embodied.results import table
 from embodied.runs import MetricsLog, RunFolder
 from embodied.stages.arms import Group, make_groups, restore, reward_columns, save
+from embodied.stages.divergence import Divergence, without_nan
 from embodied.stages.evaluate import EvaluateConfig, evaluate, evaluate_policies
 from embodied.stages.export import behaviour_outcomes, export, keep_reward
 
-BLOCK = 50  # updates between two looks at Ctrl-C and at the schedule of logs
+BLOCK = 64  # updates between two looks at Ctrl-C and at the schedule of logs: a CUDA graph's
+OWN_REWARD = "environment_reward"  # the column of the reward that a dataset came with
 CURVE_SEED_OFFSET = 500_000  # keeps the curve's starts apart from the final evaluation's
 
 
@@ -37,7 +41,8 @@ class DataConfig:
     """Which datasets and which of their labels."""
 
     paths: tuple[str, ...]  # one for all training seeds, or one per seed
-    label: str = "default"  # the label column that is the reward
+    label: str = "default"  # the label column that is the reward; or environment_reward
+    fields: dict[str, Any] = field(default_factory=dict)  # names for parts of the observation
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class TrainConfig:
     matmul_precision: str = "float32"  # or bf16: faster products where the processor has them
     device: str = "cpu"  # or cuda
     threads: int | None = None  # CPU threads; every core when null
+    compile: bool = False  # torch.compile the update: slow to start, then faster
     log_every: int = 250  # updates between two lines of metrics
     checkpoint_every: int = 1000  # updates between two checkpoints
     curve_every: int = 1000  # updates between two evaluations for the learning curve; 0 for none
@@ -78,6 +84,10 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
     check(config)
     torch.set_num_threads(config.threads or torch.get_num_threads())
     set_matmul_precision(config.matmul_precision)
+    if getattr(resolve("policy", str(config.policy.get("name"))), "online", False):
+        from embodied.stages.online import train_online  # it imports this module
+
+        return train_online(config, run)
     datasets, labels, reward = open_labelled(config)
     columns = reward_columns(
         datasets, labels, controls=config.controls, scaled=config.standardise_reward
@@ -90,6 +100,7 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
         seeds=config.seeds,
         steps=config.steps,
         device=config.device,
+        compiled=config.compile,
     )
     if run is None:
         run = RunFolder.create(config.name)
@@ -99,8 +110,8 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
     else:
         keep_reward(run, datasets[0], config.data.label, reward)
         run.describe({"command": "train", **asdict(config)}, inputs)
-    wall_s = fit(config, run, groups)
-    export(run, groups, datasets, config.env, config.seeds, config.steps)
+    wall_s, diverged = fit(config, run, groups)
+    export(run, groups, datasets, config.env, config.seeds, config.steps, diverged)
     write_json(run.path / "behaviour.json", behaviour_outcomes(datasets))
     evaluate(
         run,
@@ -112,10 +123,7 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
 
 def check(config: TrainConfig) -> None:
     """Refuse settings that cannot work, before anything is written."""
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", config.device):
-        raise UserError(f"device is {config.device!r}; use cpu or cuda")
-    if config.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device={config.device}, but torch sees no GPU; use device=cpu")
+    check_device(config.device)
     keys = ("steps", "threads", "log_every", "checkpoint_every", "curve_episodes")
     at_least(1, {key: getattr(config, key) for key in (*keys, "evaluation_episodes")})
     at_least(0, {key: getattr(config, key) for key in ("curve_every", "evaluation_seed")})
@@ -128,25 +136,37 @@ def open_labelled(
     config: TrainConfig,
 ) -> tuple[list[Dataset], list[np.ndarray[Any, np.dtype[np.float32]]], dict[str, Any]]:
     """Return datasets, labels and the reward's provenance, everything checked."""
-    datasets = open_datasets(config.data.paths)
+    datasets = open_datasets(config.data.paths, config.data.fields)
     if len(datasets) not in (1, len(config.seeds)):
         raise UserError(
             f"{len(datasets)} datasets for {len(config.seeds)} seeds; give one dataset for all "
             "seeds, or one for each"
         )
     for dataset in datasets:
-        own = ("column.environment_reward",)
+        own = (f"{EXTRA}{OWN_REWARD}",)
         dataset.check_finite(("observation", "action", *filter(dataset.has, own)))
-        if dataset.info.environment != config.env.title:
+        # Some foreign formats do not say where they were collected.
+        if dataset.info.environment not in ("", config.env.title):
             raise UserError(
                 f"{dataset.folder} was collected in {dataset.info.environment!r}, the evaluation "
                 f"runs in {config.env.title!r}; say env={dataset.info.environment}"
             )
-    read = [read_labels(dataset, config.data.label) for dataset in datasets]
-    provenance = [metadata["reward"] for _, metadata in read]
+    read = [read_reward(dataset, config.data.label) for dataset in datasets]
+    provenance = [item for _, item in read]
     if any(item != provenance[0] for item in provenance):
         raise UserError("the datasets were labelled by different rewards; label them all with one")
     return datasets, [values for values, _ in read], provenance[0]
+
+
+def read_reward(dataset: Dataset, label: str) -> tuple[Any, dict[str, Any]]:
+    """Return a label column [N] and the provenance of its reward.
+
+    ``environment_reward`` names the reward that the dataset came with.
+    """
+    if label == OWN_REWARD:
+        return dataset.column(f"{EXTRA}{OWN_REWARD}"), {"kind": OWN_REWARD}
+    values, metadata = read_labels(dataset, label)
+    return values, metadata["reward"]
 
 
 def manifest(
@@ -180,9 +200,13 @@ def check_inputs(run: RunFolder, inputs: dict[str, Any]) -> None:
             )
 
 
-def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> float:
-    """Train every group to ``config.steps``, from the newest checkpoint; return the seconds."""
+def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> tuple[float, Divergence]:
+    """Train every group to ``config.steps``, from the newest checkpoint.
+
+    Returns the seconds that it took in all, and which networks diverged.
+    """
     step, wall_s = restore(run, groups)
+    diverged = Divergence(run, config.seeds, resumed_at=step)
     log = MetricsLog(run, keep_until_step=step, tensorboard=config.tensorboard)
     started = time.monotonic() - wall_s
     with stop_on_interrupt() as stop, progress_bar(config.steps, "train", " updates") as bar:
@@ -194,7 +218,7 @@ def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> float:
                 measured = group.learner.update(group.data, step - before)
                 metrics |= group.per_arm(measured, len(config.seeds))
             bar.update(step - before)
-            stop_at_nan(metrics, run)
+            diverged.note(metrics, step)
 
             def due(every: int, before: int = before, step: int = step) -> bool:
                 return every > 0 and (step // every > before // every or step == config.steps)
@@ -206,42 +230,33 @@ def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> float:
                     **metrics,
                 }
                 if due(config.curve_every):
-                    line |= curves(config, groups)
-                log.write(line)
+                    line |= curves(config, groups, diverged)
+                log.write(without_nan(line))
             if due(config.checkpoint_every) or stop.asked:
                 save(run, step, groups, time.monotonic() - started)
             if stop.asked:
                 print(f"stopped at update {step}; go on with: embodied train resume={run.path}")
                 raise KeyboardInterrupt
-    return time.monotonic() - started
+    return time.monotonic() - started, diverged
 
 
-def stop_at_nan(metrics: dict[str, list[float]], run: RunFolder) -> None:
-    """Stop before a diverged learner overwrites the last sound checkpoint."""
-    for key, values in metrics.items():
-        if not np.isfinite(values).all():
-            sound = any((run.path / "checkpoints").glob("step_*.safetensors"))
-            kept = f"the last sound checkpoint is in {run.path}; " if sound else ""
-            raise UserError(
-                f"{key} became NaN or infinite; {kept}"
-                "lower policy.learning_rate or policy.temperature"
-            )
-
-
-def curves(config: TrainConfig, groups: list[Group]) -> dict[str, list[float]]:
+def curves(
+    config: TrainConfig, groups: list[Group], diverged: Divergence
+) -> dict[str, list[float | None]]:
     """Return ``<arm>/evaluation/success`` (or ``return``), one number per training seed."""
-    policies = [item for group in groups for item in group.policies(config.seeds)]
+    policies = [item for group in groups for item in group.policies(config.seeds, diverged)]
     found = evaluate_policies(
         config.env,
         [policy for _, _, policy in policies],
         config.curve_episodes,
         config.evaluation_seed + CURVE_SEED_OFFSET,
     )
-    measured: dict[str, list[float]] = {}
-    for (arm, _, _), episodes in zip(policies, found, strict=True):
+    measured: dict[str, list[float | None]] = {}
+    for (arm, seed, _), episodes in zip(policies, found, strict=True):
         outcome = outcome_arrays(episodes)
         kind = "return" if outcome["success"] is None else "success"
-        measured.setdefault(f"{arm}/evaluation/{kind}", []).append(float(outcome[kind].mean()))
+        row = measured.setdefault(f"{arm}/evaluation/{kind}", [None] * len(config.seeds))
+        row[config.seeds.index(seed)] = float(outcome[kind].mean())
     return measured
 
 

@@ -7,12 +7,20 @@ import numpy as np
 import pytest
 
 import sim
-from embodied.types import Behaviour
+from embodied.types import Behaviour, LearningBehaviour, Transitions
+from policies.replay_behaviour import SACReplayBehaviour
 from sim.behaviours import RandomBehaviour, ScriptedBehaviour
+
+
+def sac_replay(task, num_envs, seed):
+    pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed")
+    return SACReplayBehaviour(task, num_envs, seed, learning_starts=60)
+
 
 MAKERS = {
     "random": RandomBehaviour,
     "scripted": ScriptedBehaviour,
+    "sac_replay": sac_replay,
 }
 
 
@@ -33,8 +41,13 @@ def play(env, behaviour, steps=12):
     start = np.ones(env.num_envs, bool)
     actions = []
     for _ in range(steps):
+        before = observation.copy()
         actions.append(behaviour.act(observation, info["state"], start))
-        observation, _, terminated, truncated, info = env.step(actions[-1])
+        observation, reward, terminated, truncated, info = env.step(actions[-1])
+        if isinstance(behaviour, LearningBehaviour):
+            after = observation.copy()
+            step = Transitions(before, actions[-1], after, terminated, truncated, reward=reward)
+            behaviour.observe(step)
         start = terminated | truncated
     return np.array(actions)
 

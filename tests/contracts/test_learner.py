@@ -1,32 +1,66 @@
 """What every learner keeps to. To hold yours to it, add a line to ``LEARNERS``."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from embodied.engine.data import Normaliser, OfflineData
+from embodied.engine.data import Normaliser, OfflineData, RewardColumn, returns_to_go
+from embodied.engine.program import CUDA_BLOCK
+from embodied.errors import UserError
 from embodied.types import Learner
 from policies.bc import BC, BCConfig
+from policies.cql import CQL, CQLConfig
 from policies.iql import IQL, IQLConfig
+from policies.td3bc import TD3BC, TD3BCConfig
 
 SMALL = {"hidden": (16, 16), "batch_size": 32, "learning_rate": 1e-3}
 LEARNERS = {
-    "iql": lambda seeds, device: IQL(IQLConfig(**SMALL), 5, 2, seeds, 100, device),
-    "bc": lambda seeds, device: BC(BCConfig(**SMALL), 5, 2, seeds, 100, device),
+    "iql": (IQL, IQLConfig(**SMALL)),
+    "bc": (BC, BCConfig(**SMALL)),
+    "td3bc": (TD3BC, TD3BCConfig(**SMALL)),
+    "cql": (CQL, CQLConfig(**SMALL, samples=2)),
+}
+# What can differ between stacked seeds: every hyper-parameter of type PerSeed, two values each.
+SWEPT = {
+    "learning_rate": (1e-3, 4e-3),
+    "actor_learning_rate": (2e-3, 5e-4),
+    "discount": (0.99, 0.8),
+    "expectile": (0.7, 0.9),
+    "temperature": (3.0, 1.0),
+    "alpha": (2.5, 0.5),
+    "conservatism": (5.0, 1.0),
 }
 
 
 @pytest.fixture(params=LEARNERS.values(), ids=LEARNERS, name="make")
 def _make(request):
-    return request.param
+    maker, config = request.param
+
+    def make(seeds, device, changes=None, **options):
+        changed = dataclasses.replace(config, **(changes or {}))
+        return maker(changed, 5, 2, seeds, 100, device, **options)
+
+    make.swept = {
+        item.name: SWEPT[item.name]
+        for item in dataclasses.fields(config)
+        if "PerSeed" in str(item.type)
+    }
+    return make
 
 
 @pytest.fixture(name="data")
 def _data(random_source, device):
-    source = random_source((30, 50, 20))
-    normaliser = Normaliser.fit(source, [-1.0] * 2, [1.0] * 2)
-    reward = np.random.default_rng(0).normal(size=100).astype(np.float32)
-    return lambda count: OfflineData([source], [normaliser], [(0, reward)] * count, device)
+    def make(count, device=device, lengths=(30, 50, 20)):
+        source = random_source(lengths)
+        normaliser = Normaliser.fit(source, [-1.0] * 2, [1.0] * 2)
+        reward = RewardColumn(np.random.default_rng(0).normal(size=len(source)))
+        returns = returns_to_go(reward, source.episode_starts, 0.99)
+        reward = dataclasses.replace(reward, return_to_go=returns)
+        return OfflineData([source], [normaliser], [(0, reward)] * count, device)
+
+    return make
 
 
 def exact(first, second):
@@ -49,7 +83,7 @@ def test_update_returns_finite_metrics_per_seed(make, data, device, seeds):
 
 def test_the_actors_weights_have_a_leading_axis_of_seeds(make, device):
     weights = make([0, 1, 2], device).actor_weights()
-    assert "actor.log_std" in weights
+    assert "actor.0.weight" in weights
     assert {value.shape[0] for value in weights.values()} == {3}
     assert {value.device.type for value in weights.values()} == {"cpu"}
 
@@ -102,3 +136,126 @@ def test_a_state_is_a_copy(make, data, device):
     assert exact(state, kept[0])
     assert exact(weights, kept[1])
     assert not exact(learner.actor_weights(), weights)
+
+
+def test_a_seed_does_not_see_the_seeds_beside_it(make, data, device):
+    """Float64, so that nothing but another order of the same sums can differ."""
+    small = {"hidden": (8, 8), "batch_size": 16}
+    stacked = make(list(range(8)), device, small, dtype=torch.float64)
+    metrics = stacked.update(data(8), 100)
+    solo = make([5], device, small, dtype=torch.float64)
+    assert_is_the_seed_at(5, solo, solo.update(data(1), 100), stacked, metrics)
+
+
+def test_a_sweep_in_one_program_is_the_separate_runs(make, data, device):
+    """Every hyper-parameter that may be listed, changed at once."""
+    assert "learning_rate" in make.swept
+    both = make([3, 4], device, make.swept, dtype=torch.float64)
+    metrics = both.update(data(2), 30)
+    for place, seed in enumerate((3, 4)):
+        changes = {key: values[place] for key, values in make.swept.items()}
+        solo = make([seed], device, changes, dtype=torch.float64)
+        assert_is_the_seed_at(place, solo, solo.update(data(1), 30), both, metrics)
+
+
+def assert_is_the_seed_at(place, solo, measured, stacked, metrics):
+    state = stacked.state_dict()
+    for key, value in solo.state_dict().items():
+        if value.ndim < 2:
+            continue  # counts, and the seeds themselves
+        members = len(value)
+        expected = state[key][place * members : (place + 1) * members]
+        assert (value - expected).norm() <= 1e-9 * expected.norm(), key
+    for key, value in measured.items():
+        torch.testing.assert_close(value[0], metrics[key][place], rtol=1e-9, atol=1e-12)
+
+
+def test_a_sweep_of_another_length_is_refused(make, device):
+    for key in make.swept:
+        with pytest.raises(UserError, match="3 values for 2 stacked seeds") as caught:
+            make([0, 1], device, {key: (0.5, 0.6, 0.7)})
+        assert "\n" not in str(caught.value)
+
+
+def test_a_seed_that_became_nan_leaves_the_others_as_they_are(make, data, device):
+    """An infinite learning rate for the one in the middle."""
+    spoilt = make([0, 1, 2], device, {"learning_rate": (1e-3, 1e30, 1e-3)})
+    metrics = spoilt.update(data(3), 20)
+    sound = make([0, 1, 2], device)
+    expected = sound.update(data(3), 20)
+    assert not all(torch.isfinite(value[1]) for value in metrics.values())
+    for place in (0, 2):
+        for key, value in sound.actor_weights().items():
+            assert torch.equal(spoilt.actor_weights()[key][place], value[place]), key
+        for key, value in expected.items():
+            assert torch.equal(metrics[key][place], value[place]), key
+
+
+@pytest.mark.parametrize("wrong", ["seeds", "sizes", "missing"])
+def test_a_state_of_another_learner_is_refused(make, data, device, wrong):
+    other = {"seeds": ([0, 1, 2], {}), "sizes": ([0, 1], {"hidden": (16, 17)})}
+    seeds, changes = other.get(wrong, ([0, 1], {}))
+    state = make(seeds, device, changes).state_dict()
+    if wrong == "missing":
+        del state["actor.exp_avg"]
+    with pytest.raises((KeyError, ValueError)):
+        make([0, 1], device).load_state_dict(state)
+
+
+# --- CUDA graphs ------------------------------------------------------------------------------
+
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+
+
+def pair_on_gpu(make):
+    """A learner that replays graphs and one that never does."""
+    graph, eager = (make([0, 1], "cuda") for _ in range(2))
+    eager.program.captured = False
+    return graph, eager
+
+
+def assert_alike(graph, eager):
+    """As exact as the order of sums in the same kernels allows."""
+    state = eager.state_dict()
+    for key, value in graph.state_dict().items():
+        torch.testing.assert_close(value, state[key], rtol=1e-5, atol=1e-6, msg=key)
+
+
+@GPU
+@pytest.mark.parametrize("first", [0, 1, 2], ids=["even", "odd", "even again"])
+def test_captured_updates_are_the_eager_ones(make, data, first):
+    """Also when whole blocks begin at an odd update, and with rests that are not captured."""
+    graph, eager = pair_on_gpu(make)
+    for steps in (first, 3 * CUDA_BLOCK, 5, 2 * CUDA_BLOCK + 1):
+        found, expected = (item.update(data(2, "cuda"), steps) for item in (graph, eager))
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5, msg=key)
+    assert graph.program._graphs
+    assert not eager.program._graphs
+    assert_alike(graph, eager)
+
+
+@GPU
+def test_a_captured_learner_goes_back_to_a_state_and_takes_other_data(make, data):
+    graph, eager = pair_on_gpu(make)
+    for learner in (graph, eager):
+        learner.update(data(2, "cuda"), 2 * CUDA_BLOCK)
+        state = learner.state_dict()
+        learner.update(data(2, "cuda"), CUDA_BLOCK)
+        learner.load_state_dict(state)
+        learner.update(data(2, "cuda", (20, 40)), 2 * CUDA_BLOCK + 3)
+    assert graph.steps == 4 * CUDA_BLOCK + 3
+    assert_alike(graph, eager)
+
+
+@GPU
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_state_of_the_cpu_goes_on_on_the_gpu(make, data, before):
+    host, gpu = make([0, 1], "cpu"), make([0, 1], "cuda")
+    host.update(data(2, "cpu"), before)
+    gpu.load_state_dict(host.state_dict())
+    host.update(data(2, "cpu"), 2)
+    gpu.update(data(2, "cuda"), 2)
+    state = host.state_dict()
+    for key, value in gpu.state_dict().items():
+        torch.testing.assert_close(value.cpu(), state[key], rtol=1e-3, atol=1e-4, msg=key)

@@ -6,6 +6,7 @@ import pytest
 from embodied.engine.data import Normaliser
 from embodied.types import Policy
 from policies.bc import BC, BCConfig
+from policies.heads import outputs_per_action
 from policies.iql import IQL, IQLConfig
 from policies.package import load_package, make, save
 from sim.single import SingleEnv
@@ -34,15 +35,40 @@ def packaged(algorithm, config, env, folder):
     return load_package(folder / "0")
 
 
-def stable_baselines3(env):
-    sac = pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed").SAC
-    return sac("MlpPolicy", env, seed=0, buffer_size=10, policy_kwargs={"net_arch": [16]})
+def headed(head, env, folder):
+    """Random weights behind a head, through a package on disk."""
+    size, space, rng = env.observation_space.shape[0], env.action_space, np.random.default_rng(0)
+    outputs = space.shape[0] * outputs_per_action(head)
+    actor = {
+        "actor.0.weight": rng.normal(0, 0.1, (size, outputs)).astype(np.float32),
+        "actor.0.bias": np.zeros(outputs, np.float32),
+        "actor.log_std": np.zeros(space.shape, np.float32),
+    }
+    identity = (np.zeros(size), np.ones(size), space.low, space.high)
+    normaliser = Normaliser(*(np.asarray(item, np.float32) for item in identity))
+    description = {**DESCRIPTION, "algorithm": "test", "head": head, "activation": "tanh"}
+    save(folder / "0", make(actor, normaliser, description))
+    return load_package(folder / "0")
+
+
+def stable_baselines3(name, env):
+    library = pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed")
+    options = {"buffer_size": 10} if name == "SAC" else {"n_steps": 2, "batch_size": 2}
+    maker = getattr(library, name)
+    return maker("MlpPolicy", env, seed=0, policy_kwargs={"net_arch": [16]}, **options)
 
 
 POLICIES = {
     "iql": lambda env, folder: packaged(IQL, IQLConfig(hidden=(16, 16)), env, folder),
     "bc": lambda env, folder: packaged(BC, BCConfig(hidden=(16,)), env, folder),
-    "stable-baselines3 SAC": lambda env, folder: stable_baselines3(env),
+    "squashed": lambda env, folder: headed("squashed", env, folder),
+    "clipped": lambda env, folder: headed("clipped", env, folder),
+    "deterministic": lambda env, folder: headed("deterministic", env, folder),
+    "stable-baselines3 SAC": lambda env, folder: stable_baselines3("SAC", env),
+    "stable-baselines3 PPO": lambda env, folder: stable_baselines3("PPO", env),
+    "the policy in a stable-baselines3 SAC": lambda env, folder: (
+        stable_baselines3("SAC", env).policy
+    ),
 }
 
 
@@ -94,7 +120,8 @@ def test_deterministic_actions_repeat_and_samples_do_not(policy, observation):
     first, _ = policy.predict(observation, deterministic=True)
     np.testing.assert_array_equal(policy.predict(observation, deterministic=True)[0], first)
     samples = [policy.predict(observation)[0] for _ in range(2)]
-    assert (samples[0] != samples[1]).any()
+    draws = getattr(policy, "description", {}).get("head") != "deterministic"
+    assert (samples[0] != samples[1]).any() == draws
 
 
 def test_the_observation_is_left_as_it_was(policy, observation):

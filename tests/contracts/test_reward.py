@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from embodied.transforms import fit_scaling
 from embodied.types import Field, Reward, Score, Transitions
 from rewards.checks import select
 from rewards.code_reward import CodeReward
 from rewards.constant import ConstantReward
 from rewards.dialect import parse
+from rewards.ensemble import EnsembleReward
 from rewards.success import SuccessReward
 
 FIELDS = {
@@ -27,8 +29,27 @@ def reward(state, action, next_state):
     return near - distance + effort, {"near": near, "distance": -distance, "effort": effort}
 """
 
+OTHER_SOURCE = """\
+def reward(state, action, next_state):
+    height = next_state.tip_position[..., 2]
+    return 40.0 * height, {"height": 40.0 * height}
+"""
+
+
+def code(source: str = SOURCE) -> CodeReward:
+    return CodeReward(parse(source, FIELDS, ACTION), {"kind": "file"})
+
+
+def ensemble() -> EnsembleReward:
+    members = [code(), code(OTHER_SOURCE)]
+    return EnsembleReward(
+        members, fit_scaling([item.score(transitions(64)).total for item in members]), 1.0
+    )
+
+
 REWARDS = {
-    "code": lambda: CodeReward(parse(SOURCE, FIELDS, ACTION), {"kind": "file"}),
+    "code": code,
+    "ensemble": ensemble,
     "constant": lambda: ConstantReward(0.5),
     "success": SuccessReward,
 }

@@ -1,9 +1,10 @@
 """Behaviour cloning: it recovers a known policy and is IQL's actor with every weight 1."""
 
 import numpy as np
+import pytest
 import torch
 
-from embodied.engine.data import Normaliser, OfflineData, Source
+from embodied.engine.data import Normaliser, OfflineData, RewardColumn, Source
 from policies.bc import BC, BCConfig, likelihood_loss
 from policies.iql import IQL, IQLConfig, actor_loss
 
@@ -18,9 +19,9 @@ def known_policy_data(weight, bias, noise, count=4000):
     observation = rng.normal(size=(2 * count, 3)).astype(np.float32)
     action = np.tanh(observation[::2] @ weight + bias) + noise * rng.normal(size=(count, 2))
     source = Source(
-        observation, action.astype(np.float32), 2 * np.arange(count), np.zeros(count, bool)
+        observation, action.astype(np.float32), np.zeros(count, bool), np.arange(count)
     )
-    return OfflineData([source], [IDENTITY], [(0, np.zeros(count, np.float32))] * 2)
+    return OfflineData([source], [IDENTITY], [(0, RewardColumn(np.zeros(count)))] * 2)
 
 
 def test_it_recovers_a_linear_tanh_policy_and_its_noise():
@@ -39,12 +40,12 @@ def test_it_recovers_a_linear_tanh_policy_and_its_noise():
 def test_its_loss_is_iqls_with_every_weight_one(random_source):
     source = random_source()
     normaliser = Normaliser.fit(source, [-1.0] * 2, [1.0] * 2)
-    reward = np.zeros(len(source.action), np.float32)
-    learner = BC(BCConfig(hidden=(8,)), 5, 2, [0, 1], 10)
-    batch = OfflineData([source], [normaliser], [(0, reward)] * 2).batch(learner.draw.draw(16))
-    views = learner.actor.views
+    reward = RewardColumn(np.zeros(len(source), np.float32))
+    data = OfflineData([source], [normaliser], [(0, reward)] * 2)
+    batch = data.block(torch.arange(32).view(1, 2, 16)).at(0)
+    views = BC(BCConfig(hidden=(8,)), 5, 2, [0, 1], 10).actor.views
     own = likelihood_loss(views, batch)[0]
-    iql = actor_loss(views, torch.zeros(2, 16), batch, IQLConfig())[0]
+    iql = actor_loss(views, torch.zeros(2, 16), batch, 3.0, 100.0)[0]
     assert torch.equal(own, iql)
     gradients = [torch.autograd.grad(loss, list(views.values())) for loss in (own, iql)]
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
@@ -54,7 +55,7 @@ def test_iql_with_temperature_zero_trains_the_same_actor(random_source):
     """Same initial weights, minibatches, optimiser and schedule: only the weighting differs."""
     source = random_source((40, 60))
     normaliser = Normaliser.fit(source, [-1.0] * 2, [1.0] * 2)
-    reward = np.random.default_rng(0).random(100).astype(np.float32)
+    reward = RewardColumn(np.random.default_rng(0).random(100).astype(np.float32))
     data = OfflineData([source], [normaliser], [(0, reward)] * 2)
     shared = {"hidden": (16, 16), "batch_size": 32, "learning_rate": 1e-3}
     bc = BC(BCConfig(**shared), 5, 2, [4, 7], 20)
@@ -65,3 +66,22 @@ def test_iql_with_temperature_zero_trains_the_same_actor(random_source):
     for key, value in bc.actor_weights().items():
         assert not torch.equal(value, begin[key]), f"{key} was trained"
         torch.testing.assert_close(value, iql.actor_weights()[key], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_one_update_is_maximum_likelihood(check_update, update_case, count):
+    """The Gaussian's density by the library, its mean through tanh; Adam on a cosine."""
+    rates, total = [1e-3 * (1 + s) for s in range(count)], 20
+
+    def make(seeds, dtype, device):
+        config = BCConfig(hidden=(12, 10), batch_size=24, learning_rate=tuple(rates))
+        return BC(config, 5, 2, seeds, total, device, dtype)
+
+    def reference(networks, b, drawn, place, step):
+        (actor,) = networks["actor"]
+        std = actor.tensors["actor.log_std"].exp()
+        loss = -torch.distributions.Normal(torch.tanh(actor(b.s)), std).log_prob(b.a).sum(1).mean()
+        actor.step(loss, rates[place] * 0.5 * (1 + np.cos(np.pi * step / total)))
+        return {"actor/loss": loss}
+
+    check_update(make, reference, count=count, start=5, **update_case)

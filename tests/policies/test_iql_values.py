@@ -4,19 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from embodied.engine.data import Normaliser, OfflineData, Source
-from embodied.engine.networks import mlp
-from policies.iql import IQL, IQLConfig, critic_values, state_value
+from embodied.engine.data import Batch, Normaliser, OfflineData, RewardColumn, Source
+from embodied.engine.flat import FlatParameters
+from embodied.engine.networks import mlp, orthogonal_mlp
+from policies.critic import critic_values
+from policies.iql import IQL, IQLConfig, state_value, value_loss
 
 
 def table_data(transitions, states, learners=1):
     """Data of two-row episodes from ``(state, action, reward, terminated, next_state)``."""
     s, a, r, ended, s2 = (np.array(column) for column in zip(*transitions, strict=True))
     rows = np.eye(states, dtype=np.float32)[np.stack([s, s2], 1).ravel()]
-    source = Source(rows, a[:, None].astype(np.float32), 2 * np.arange(len(s)), ended.astype(bool))
+    source = Source(rows, a[:, None].astype(np.float32), ended.astype(bool), np.arange(len(s)))
     identity = [np.zeros(states), np.ones(states), [-1.0], [1.0]]
     normaliser = Normaliser(*(np.asarray(item, np.float32) for item in identity))
-    return OfflineData([source], [normaliser], [(0, r.astype(np.float32))] * learners)
+    return OfflineData([source], [normaliser], [(0, RewardColumn(r.astype(np.float32)))] * learners)
 
 
 def fitted(data, states, expectile=0.7, discount=0.8, seeds=(0, 1), steps=1200):
@@ -35,7 +37,7 @@ def fitted(data, states, expectile=0.7, discount=0.8, seeds=(0, 1), steps=1200):
 
 def values(learner, states):
     """V of every state for every seed, [S, states]."""
-    eye = torch.eye(states).expand(len(learner.draw.state()), -1, -1)
+    eye = torch.eye(states).expand(len(learner.seeds), -1, -1)
     return state_value(learner.value.views, eye).detach().numpy()
 
 
@@ -81,3 +83,21 @@ def test_each_transition_keeps_its_own_reward():
     rewards = [3.0, -1.0, 0.5, 2.0]
     data = table_data([(s, 0.0, r, True, (s + 1) % 4) for s, r in enumerate(rewards)], 4, 2)
     np.testing.assert_allclose(values(fitted(data, 4, steps=800), 4), [rewards] * 2, atol=0.05)
+
+
+def test_v_converges_to_the_expectile_and_at_one_half_to_the_mean():
+    """The expectile e of uniform numbers in (0, 1) solves ``k (1 - e)^2 = (1 - k) e^2``."""
+    expectiles = torch.tensor([[0.1], [0.5], [0.7], [0.9]])
+    count = 500
+    target_q = ((torch.arange(count) + 0.5) / count).expand(4, -1)
+    one = torch.ones(4, count, 1)
+    batch = Batch(one, one, target_q, target_q, one)
+    weights = orthogonal_mlp("value", [1, 1], [torch.Generator().manual_seed(0)] * 4)
+    value = FlatParameters(weights, torch.full((4, 1), 0.02))
+    for step in range(400):
+        loss, _ = value_loss(value.views, target_q, batch, expectiles)
+        value.step(loss, 1.0 - step / 400)
+    found = state_value(value.views, one).detach()[:, 0]
+    expected = expectiles.sqrt() / (expectiles.sqrt() + (1.0 - expectiles).sqrt())
+    np.testing.assert_allclose(found, expected[:, 0], atol=1e-3)
+    assert found[1].item() == pytest.approx(target_q[0].mean().item(), abs=1e-3)

@@ -181,7 +181,7 @@ def test_a_stored_package_acts_as_the_one_in_memory(policy, stored):
     loaded = load_package(stored)
     expected, _ = policy.predict(observations(), deterministic=True)
     np.testing.assert_array_equal(loaded.predict(observations(), deterministic=True)[0], expected)
-    assert loaded.description["schema_version"] == 1
+    assert loaded.description["schema_version"] == 2
 
 
 def test_an_existing_package_is_not_replaced(policy, package):
@@ -212,8 +212,8 @@ def test_a_broken_description_is_refused(package, text):
 
 
 def test_another_version_is_refused(package):
-    rewrite(package, lambda values: values.update(schema_version=2))
-    assert_refused(package, "version 2")
+    rewrite(package, lambda values: values.update(schema_version=3))
+    assert_refused(package, "version 3")
 
 
 @pytest.mark.parametrize("key", KEYS)
