@@ -270,9 +270,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if overrides and command.config is None:
             raise UserError(f"{options.command} takes no overrides, but got {overrides[0]}")
         command.call(options, overrides)
+        sys.stdout.flush()
     except UserError as error:
         print(f"embodied {options.command}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output has seen enough, as `| head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if (mistake := _file_mistake(error)) is None:
             raise

@@ -4,13 +4,15 @@ An episode of ``T`` transitions has ``T + 1`` rows of what is observed (``observ
 named ``state`` fields) and ``T`` entries of what belongs to a transition (``action``,
 ``terminated``, ``truncated`` and further columns such as ``success``). Transition ``t`` of episode
 ``e`` lies between the rows ``t + e`` and ``t + e + 1``, so that no sample ever crosses an episode.
-Columns are memory-mapped: opening costs nothing and reading touches only what is asked for.
+Columns are memory-mapped: opening costs nothing and reading touches only what is asked for. Images
+are state fields, uint8 ``[T + 1, H, W, C]``; frames of videos are decoded when they are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embodied.dataset_json import (
+    COLUMN_NAME,
     SCHEMA_VERSION,
     entries_from_json,
     info_from_json,
@@ -26,7 +29,7 @@ from embodied.dataset_json import (
 )
 from embodied.errors import UserError
 from embodied.files import read_json, sha256_file
-from embodied.types import Array, LazyColumns, Transitions
+from embodied.types import Array, Field, LazyColumns, Transitions
 
 STATE, EXTRA = "state.", "column."  # prefixes of the named fields and of the further columns
 
@@ -40,6 +43,16 @@ class Episode:
     terminated: bool  # a true terminal state at the end, not a time limit
     state: Mapping[str, Array] = field(default_factory=dict)  # [T+1, *shape]
     columns: Mapping[str, Array] = field(default_factory=dict)  # [T, ...]
+
+
+@dataclass(frozen=True)
+class FieldSlice:
+    """A state field that is a part of the observation vector."""
+
+    slice: tuple[int, ...]  # first element, and the one after the last
+    unit: str = "unknown"  # SI unit, "1" when it has none
+    frame: str = ""  # coordinate frame, "" where none applies
+    meaning: str = "A part of the observation."  # one sentence
 
 
 class Dataset:
@@ -77,6 +90,10 @@ class Dataset:
             )
 
     def _open(self, name: str, entry: Mapping[str, Any]) -> Array:
+        if "video" in entry:
+            from embodied.formats.video_column import open_video_column
+
+            return open_video_column(name, entry, self.episode_lengths, self.folder)
         path = self.folder / f"{name}.npy"
         rows = len(self) + (self.num_episodes if entry["per"] == "row" else 0)
         try:
@@ -108,10 +125,11 @@ class Dataset:
         """Index of the first transition of every episode, int64 [episodes]."""
         return np.concatenate([[0], np.cumsum(self.episode_lengths)[:-1]]).astype(np.int64)
 
-    @cached_property
-    def rows(self) -> npt.NDArray[np.int64]:
-        """Row of ``s_t`` for every transition, int64 [N]; ``s_{t+1}`` is the row after it."""
-        return np.arange(len(self)) + np.repeat(np.arange(self.num_episodes), self.episode_lengths)
+    def rows(self, index: npt.NDArray[np.int64] | slice) -> npt.NDArray[np.int64]:
+        """Return the row of ``s_t`` of the transitions at ``index``; ``s_{t+1}`` is the next."""
+        at = np.arange(*index.indices(len(self))) if isinstance(index, slice) else index
+        # Every episode before this one has one row more than it has transitions.
+        return at + np.searchsorted(self.episode_starts, at, side="right") - 1
 
     @property
     def column_names(self) -> list[str]:
@@ -130,12 +148,40 @@ class Dataset:
         """Return whether a column of that stored name exists."""
         return name in self._columns
 
+    def with_fields(self, fields: Mapping[str, FieldSlice]) -> Dataset:
+        """Return the same dataset with further state fields, each a part of its observation.
+
+        Raises:
+            UserError: A name that is taken or malformed, or a slice outside the observation.
+        """
+        observation = self.column("observation")
+        columns, described = dict(self._columns), dict(self.info.fields)
+        for name, item in fields.items():
+            stored, size = f"{STATE}{name}", observation.shape[1]
+            if stored in columns or not COLUMN_NAME.fullmatch(name):
+                raise UserError(f"{self.folder} cannot name a field {name!r}; choose another name")
+            if len(item.slice) != 2 or not 0 <= item.slice[0] < item.slice[1] <= size:
+                raise UserError(
+                    f"field {name}: slice {list(item.slice)} is not within the {size} elements of "
+                    f"the observation of {self.folder}; give [first, one after the last]"
+                )
+            columns[stored] = observation[:, slice(*item.slice)]
+            described[name] = Field(columns[stored].shape[1:], item.unit, item.meaning, item.frame)
+        named = copy.copy(self)
+        named._columns, named.info = columns, replace(self.info, fields=described)
+        return named
+
     def transitions(self, index: npt.NDArray[np.int64] | slice) -> Transitions:
-        """Return the transitions at ``index``; named fields and columns are read when used."""
-        rows = self.rows[index]
+        """Return the transitions at ``index``; named fields and columns are read when used.
+
+        Floating-point observations, actions and fields come as float32, whatever is stored.
+        """
+        rows = self.rows(index)
 
         def gather(name: str, at: Any) -> Array:
-            return np.asarray(self._columns[name][at])
+            values = np.asarray(self._columns[name][at])
+            single = values.dtype.kind == "f" and not name.startswith(EXTRA)
+            return values.astype(np.float32, copy=False) if single else values
 
         def named(prefix: str, at: Any) -> LazyColumns:
             return LazyColumns(
@@ -163,18 +209,20 @@ class Dataset:
             yield slice(start, min(start + size, len(self)))
 
     def episode(self, index: int) -> Episode:
-        """Return one episode as arrays."""
+        """Return one episode as arrays; its state fields are read when used."""
         start, length = int(self.episode_starts[index]), int(self.episode_lengths[index])
         here, rows = slice(start, start + length), slice(start + index, start + index + length + 1)
         return Episode(
             observation=np.asarray(self._columns["observation"][rows]),
             action=np.asarray(self._columns["action"][here]),
             terminated=bool(self._columns["terminated"][start + length - 1]),
-            state={
-                name.removeprefix(STATE): np.asarray(column[rows])
-                for name, column in self._columns.items()
-                if name.startswith(STATE)
-            },
+            state=LazyColumns(
+                {
+                    name.removeprefix(STATE): partial(_read, column, rows)
+                    for name, column in self._columns.items()
+                    if name.startswith(STATE)
+                }
+            ),
             columns={
                 name.removeprefix(EXTRA): np.asarray(column[here])
                 for name, column in self._columns.items()
@@ -186,11 +234,14 @@ class Dataset:
         """Return a per-transition column at the last transition of every episode."""
         return self.column(name)[self.episode_starts + self.episode_lengths - 1]
 
-    def true_reward(self) -> npt.NDArray[np.float32] | None:
-        """Return the reward of the true-reward control [N]: success, or the environment's own."""
+    def true_reward(self) -> Array | None:
+        """Return the reward of the true-reward control [N]: success, or the environment's own.
+
+        It is the stored column, truth values or numbers, and not a copy.
+        """
         for name in ("success", "environment_reward"):
             if self.has(f"{EXTRA}{name}"):
-                return np.asarray(self.column(f"{EXTRA}{name}"), np.float32)
+                return self.column(f"{EXTRA}{name}")
         return None
 
     def episode_returns(self) -> npt.NDArray[np.float64] | None:
@@ -202,7 +253,16 @@ class Dataset:
         reward = self.column(name) if self.has(name) else self.true_reward()
         if reward is None:
             return None
-        return np.add.reduceat(np.asarray(reward, np.float64), self.episode_starts)
+        edges = np.append(self.episode_starts, len(self))
+        parts = range(0, self.num_episodes, 256)  # episodes at a time: the column may be large
+        sums = [
+            np.add.reduceat(
+                np.asarray(reward[edges[i] : edges[min(i + 256, self.num_episodes)]], np.float64),
+                self.episode_starts[i : i + 256] - edges[i],
+            )
+            for i in parts
+        ]
+        return np.concatenate(sums)
 
     def check_finite(self, names: Iterable[str] = ("observation", "action")) -> None:
         """Stop at the first non-finite value of the named columns, saying where it is."""
@@ -218,17 +278,5 @@ class Dataset:
                     )
 
 
-def open_datasets(paths: Sequence[str | Path]) -> list[Dataset]:
-    """Open several datasets and check that they hold the same observation and action."""
-    datasets = [Dataset(path) for path in paths]
-    if not datasets:
-        raise UserError("no dataset named; give one with data=FOLDER")
-    first = datasets[0]
-    for other in datasets[1:]:
-        for name in ("observation", "action"):
-            if other.column(name).shape[1:] != first.column(name).shape[1:]:
-                raise UserError(
-                    f"{other.folder} has {name} size {other.column(name).shape[1]}, {first.folder} "
-                    f"has {first.column(name).shape[1]}; use datasets of one environment"
-                )
-    return datasets
+def _read(column: Array, rows: slice) -> Array:
+    return np.asarray(column[rows])

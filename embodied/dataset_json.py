@@ -71,7 +71,10 @@ def lengths_from_json(value: Any) -> npt.NDArray[np.int64]:
 
 
 def entries_from_json(value: Any) -> dict[str, dict[str, Any]]:
-    """Read the table of columns: by name ``per`` (row or transition), ``shape`` and ``dtype``."""
+    """Read the table of columns: by name ``per`` (row or transition), ``shape`` and ``dtype``.
+
+    A column of frames that stay in video files has ``video`` besides (see ``VideoColumn``).
+    """
     entries: dict[str, Any] = value if isinstance(value, dict) else {"": None}
     for name, entry in entries.items():
         if (

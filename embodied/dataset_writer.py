@@ -55,16 +55,25 @@ class _Column:
 
 
 class DatasetWriter:
-    """Receives episodes; made by ``write_dataset``."""
+    """Receives episodes; made by ``write_dataset``.
 
-    def __init__(self, folder: Path, info: DatasetInfo) -> None:
-        self._folder, self._info = folder, info
+    Attributes:
+        info: What ``dataset.json`` will say; may be replaced until the block ends, as the bounds
+            and counts of a dataset that is read once are known at its end.
+        videos: Further row columns whose frames stay in video files (see ``VideoColumn``).
+    """
+
+    def __init__(self, folder: Path, info: DatasetInfo, keep_dtypes: bool = False) -> None:
+        self._folder, self.info, self._keep_dtypes = folder, info, keep_dtypes
+        self.videos: dict[str, dict[str, Any]] = {}
         self._columns: dict[str, _Column] = {}
         self._lengths: list[int] = []
         folder.mkdir()
 
     def add(self, episode: Episode) -> None:
         """Append one episode.
+
+        Observation, action and state fields become float32, but for images, which stay uint8.
 
         Raises:
             UserError: Its arrays do not fit together, or not to the episodes before it.
@@ -74,10 +83,10 @@ class DatasetWriter:
             raise UserError("an episode needs at least one transition; leave out empty ones")
         ends = np.zeros(length, bool)
         ends[-1:] = True
-        rows = {"observation": np.asarray(episode.observation, np.float32)}
-        rows |= {f"{STATE}{k}": np.asarray(v, np.float32) for k, v in episode.state.items()}
+        rows = {"observation": self._kept(episode.observation, "f")}
+        rows |= {f"{STATE}{k}": self._kept(v, "biuf") for k, v in episode.state.items()}
         entries = {
-            "action": np.asarray(episode.action, np.float32),
+            "action": self._kept(episode.action, "f"),
             "terminated": ends & episode.terminated,
             "truncated": ends & (not episode.terminated),
         }
@@ -88,6 +97,11 @@ class DatasetWriter:
         if set(self._columns) != rows.keys() | entries.keys():
             raise UserError("an episode has other columns than the episodes before it")
         self._lengths.append(length)
+
+    def _kept(self, values: Array, kinds: str) -> Array:
+        array = np.asarray(values)
+        kept = array.dtype.kind in kinds if self._keep_dtypes else array.dtype == np.uint8
+        return array if kept and array.dtype.kind in kinds else array.astype(np.float32)
 
     def _append(self, name: str, per: str, values: Array, count: int) -> None:
         if values.dtype.kind not in "biuf" or not COLUMN_NAME.fullmatch(name):
@@ -119,16 +133,22 @@ class DatasetWriter:
             self._folder / "dataset.json",
             {
                 "schema_version": SCHEMA_VERSION,
-                "info": info_to_json(self._info),
+                "info": info_to_json(self.info),
                 "episode_lengths": self._lengths,
-                "columns": {name: item.describe() for name, item in self._columns.items()},
+                "columns": {name: item.describe() for name, item in self._columns.items()}
+                | self.videos,
             },
         )
 
 
 @contextmanager
-def write_dataset(folder: Path, info: DatasetInfo) -> Iterator[DatasetWriter]:
+def write_dataset(
+    folder: Path, info: DatasetInfo, *, keep_dtypes: bool = False
+) -> Iterator[DatasetWriter]:
     """Yield a writer; the folder appears when the block ends without an error.
+
+    With ``keep_dtypes`` floating-point numbers keep their width, and state fields of whole numbers
+    or truth values theirs, so that a copy of a dataset is exact; see ``DatasetWriter.add``.
 
     Raises:
         UserError: The folder exists already, the disk is full, or no episode was added.
@@ -137,6 +157,6 @@ def write_dataset(folder: Path, info: DatasetInfo) -> Iterator[DatasetWriter]:
     if folder.exists():
         raise UserError(f"{folder} exists already; name another folder or remove it")
     with atomic_path(folder) as temporary:
-        writer = DatasetWriter(temporary, info)
+        writer = DatasetWriter(temporary, info, keep_dtypes)
         yield writer
         writer.close()

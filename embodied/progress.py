@@ -10,7 +10,7 @@ from tqdm import tqdm
 LOG_INTERVAL_S = 30.0  # between two lines where standard error is no terminal
 
 
-def progress_bar(total: int, title: str, unit: str = "") -> Any:
+def progress_bar(total: int | None, title: str, unit: str = "") -> Any:
     """Return a tqdm bar; it is a context manager with ``update(count)``."""
     live = sys.stderr.isatty()
     return tqdm(

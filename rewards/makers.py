@@ -6,7 +6,7 @@ from pathlib import Path
 
 from embodied.errors import UserError
 from embodied.types import Reward, RewardContext, Task
-from rewards import file, provenance
+from rewards import ensemble, file, provenance
 from rewards.constant import ConstantReward
 from rewards.success import SuccessReward
 from rewards.text2reward import generate
@@ -42,9 +42,24 @@ def from_run(context: RewardContext, *, path: str | None = None) -> Reward:
     if path is None:
         raise UserError("reward=saved needs path=RUN, a run folder that holds reward/")
     folder = Path(path) / "reward"
+    kept_elsewhere = folder.resolve() != context.folder.resolve()
+    if ensemble.is_ensemble(folder):
+        combined = ensemble.load_saved(folder, _task(context))
+        if kept_elsewhere:
+            ensemble.save(combined, context.folder, context.sample)
+        return combined
     reward = provenance.load_saved(folder, _task(context))
-    if folder.resolve() != context.folder.resolve():
+    if kept_elsewhere:
         provenance.save(reward, context.folder, context.sample)
+    return reward
+
+
+def from_runs(
+    context: RewardContext, *, members: tuple[str, ...] = (), uncertainty_weight: float = 1.0
+) -> Reward:
+    """Combine the rewards that several runs accepted; see ``rewards.ensemble``."""
+    reward = ensemble.compose(members, uncertainty_weight, _task(context), context.sample)
+    ensemble.save(reward, context.folder, context.sample)
     return reward
 
 

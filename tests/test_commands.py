@@ -197,6 +197,15 @@ def test_a_gymnasium_environment_from_data_to_policy(tmp_path, monkeypatch):
     assert all(row["return"]["mean"] < 0 for row in result["controls"].values())
 
 
+def test_a_run_is_compared_with_its_controls(run, console, place):
+    shown = console("compare", "run", "run:bc", "name=both", cwd=place).stdout
+    assert "B  run:bc" in shown
+    (folder,) = (place / "runs").glob("*-both")
+    assert {item.name for item in folder.iterdir()} == {
+        *("compare.html", "config.yaml", "manifest.json", "result.json")
+    }
+
+
 def test_collecting_is_repeatable_and_the_seed_matters(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

@@ -57,6 +57,20 @@ def test_the_reward_guide_is_in_the_dialect():
     assert "cube_position" in program.fields_used
 
 
+def test_the_comparison_guide_compares_and_shows_the_simulated_level(tmp_path):
+    (code,) = blocks("docs/comparing.md")
+    decided = run(code, tmp_path).splitlines()
+    assert len(decided) == 3
+    assert "('iql', 'bc') Decision(verdict='larger'" in decided[1]
+    page = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
+    measured = json.loads((RESULTS / "null_level.json").read_text(encoding="utf-8"))
+    for row in measured["rows"].values():
+        assert row["false_rate"] <= measured["limit"]
+        power = "" if row["power"] is None else f"{row['power']:.1%}"
+        assert f"| {row['false_rate']:.2%} | {power} | {row['mean_interims']:.2f} |" in page
+    assert f"{measured['limit']:.2%}" in page
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 def test_links_lead_somewhere(page):
     path = ROOT / page

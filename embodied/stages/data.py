@@ -1,33 +1,42 @@
-"""``embodied data``: show a dataset, or make a new one out of others."""
+"""``embodied data``: show a dataset, or make a new one out of others, in any format."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from embodied.config import build
-from embodied.dataset import EXTRA, Dataset, Episode, open_datasets
-from embodied.dataset_writer import write_dataset
+from embodied.dataset import EXTRA, Dataset, Episode
+from embodied.dataset_json import DatasetInfo
 from embodied.episodes import episode_success
 from embodied.errors import UserError, at_least
+from embodied.formats import open_datasets
+from embodied.formats.writers import ASK_FOR_REWARD, writer
 from embodied.labels import read_labels
+from embodied.progress import progress_bar
+from embodied.transforms import REWARD, Corruption, corrupt_episodes
 
-ACTIONS = ("info", "filter", "split", "merge")
+ACTIONS = ("info", "filter", "split", "merge", "convert", "corrupt")
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """What ``data`` is asked for."""
 
-    output: str | None = None  # the dataset that filter and merge make; split makes two beside it
+    output: str | None = None  # the dataset that is made; split makes two beside it
+    format: str = "native"  # of what is made: native, minari, lerobot or robomimic
+    label: str | None = None  # a label that takes the place of the dataset's own reward
     success: bool | None = None  # filter: keep only episodes that ended so
     finite: bool = True  # filter: drop episodes with NaN or infinity
     fraction: float = 0.9  # split: share of the episodes in the first part
-    seed: int = 0  # split: which episodes go where
+    kind: str | None = None  # corrupt: observation, action, reward or dynamics
+    rate: float = 0.3  # corrupt: share of the transitions
+    scale: float = 1.0  # corrupt: size of the noise in standard deviations
+    seed: int = 0  # split and corrupt: which episodes go where, which transitions change
 
 
 def info(dataset: Dataset) -> str:
@@ -54,11 +63,21 @@ def info(dataset: Dataset) -> str:
     return "\n".join(lines)
 
 
-def episodes_of(datasets: Iterable[Dataset]) -> Iterator[Episode]:
-    """Yield every episode of every dataset."""
-    for dataset in datasets:
-        for index in range(dataset.num_episodes):
-            yield dataset.episode(index)
+def episodes_of(
+    dataset: Dataset, label: str | None = None, indices: Sequence[int] | None = None
+) -> Iterator[Episode]:
+    """Yield episodes of a dataset, all of them unless indices are given.
+
+    With ``label`` those labels stand in place of the dataset's own reward.
+    """
+    rewards = None if label is None else read_labels(dataset, label)[0]
+    for index in range(dataset.num_episodes) if indices is None else indices:
+        episode = dataset.episode(index)
+        if rewards is not None:
+            start = int(dataset.episode_starts[index])
+            reward = rewards[start : start + len(episode.action)]
+            episode = replace(episode, columns={**episode.columns, REWARD: reward})
+        yield episode
 
 
 def wanted(episode: Episode, config: DataConfig) -> bool:
@@ -69,16 +88,45 @@ def wanted(episode: Episode, config: DataConfig) -> bool:
             raise UserError("the dataset does not tell success; leave out success=")
         if success != config.success:
             return False
-    arrays = (episode.observation, episode.action, *episode.state.values())
+    rewards = [values for name, values in episode.columns.items() if name == REWARD]
+    arrays = (episode.observation, episode.action, *episode.state.values(), *rewards)
     return not config.finite or all(np.isfinite(array).all() for array in arrays)
 
 
-def write(output: Path, episodes: Iterable[Episode], like: Dataset, origin: dict[str, Any]) -> None:
-    """Write a new dataset that says which ones it was made of."""
-    with write_dataset(output, replace(like.info, origin=origin)) as writer:
+def origin_of(action: str, datasets: Sequence[Dataset], config: DataConfig) -> dict[str, Any]:
+    """Return how a new dataset came about: from which ones, and with which label."""
+    origin: dict[str, Any] = {"action": action, "from": [item.digest for item in datasets]}
+    origin["origins"] = [dict(item.info.origin) for item in datasets]
+    instruction = datasets[0].info.origin.get("instruction")
+    if config.label is not None:
+        reward = read_labels(datasets[0], config.label)[1]["reward"]
+        origin |= {"label": config.label, "reward": reward}
+        instruction = reward.get("instruction") or instruction
+    if instruction:
+        origin["instruction"] = instruction
+    return origin
+
+
+def write(
+    output: Path, about: DatasetInfo, episodes: Iterable[Episode], config: DataConfig
+) -> None:
+    """Write a new dataset and say what it holds."""
+    lengths, rewarded = [], False
+
+    def counted() -> Iterator[Episode]:
+        nonlocal rewarded
         for episode in episodes:
-            writer.add(episode)
-    print(info(Dataset(output)))
+            lengths.append(len(episode.action))
+            rewarded = REWARD in episode.columns
+            yield episode
+
+    writer(config.format)(output, about, counted())
+    if config.format == "native":
+        print(info(Dataset(output)))
+        return
+    print(f"{output}: {len(lengths)} episodes, {sum(lengths)} transitions, as {config.format}")
+    if config.format in ASK_FOR_REWARD and not rewarded:
+        print("  no reward was recorded, so it is 0; label=NAME puts a label there")
 
 
 def run(action: str, paths: list[str], values: dict[str, Any]) -> None:
@@ -87,39 +135,68 @@ def run(action: str, paths: list[str], values: dict[str, Any]) -> None:
     at_least(0, {"seed": config.seed})
     if action not in ACTIONS:
         raise UserError(f"unknown action {action!r}; known: {', '.join(ACTIONS)}")
+    writer(config.format)
+    corruption = _corruption(action, config)
     datasets = open_datasets(paths)
     if action == "info":
         print("\n".join(info(item) for item in datasets))
         return
     if config.output is None:
         raise UserError(f"data {action} needs output=FOLDER")
-    first, output = datasets[0], Path(config.output)
-    origin = {"action": action, "from": [item.digest for item in datasets]}
-    if action == "split":
-        split(datasets, config, output, origin)
-        return
     if len({item.info.environment for item in datasets}) > 1:
         raise UserError("the datasets come from different environments; merge those of one")
-    kept = (e for e in episodes_of(datasets) if action == "merge" or wanted(e, config))
-    write(output, kept, first, origin)
+    origin, first = origin_of(action, datasets, config), datasets[0]
+    if action in ("split", "corrupt") and len(datasets) != 1:
+        raise UserError(f"data {action} takes one dataset, not {len(datasets)}; merge them first")
+    if corruption is not None:
+        origin["corruption"] = asdict(corruption)
+    about = replace(first.info, origin=origin)
+    if action == "split":
+        split(first, about, config, Path(config.output))
+        return
+    with progress_bar(sum(item.num_episodes for item in datasets), action, " episodes") as bar:
+        episodes = _told(_drawn(datasets, config), bar)
+        if corruption is not None:
+            episodes = corrupt_episodes(first, episodes, corruption)
+        elif action == "filter":
+            episodes = (item for item in episodes if wanted(item, config))
+        write(Path(config.output), about, episodes, config)
 
 
-def split(
-    datasets: list[Dataset], config: DataConfig, output: Path, origin: dict[str, Any]
-) -> None:
-    """Divide the episodes of one dataset at random into ``<output>-a`` and ``<output>-b``."""
-    if len(datasets) != 1 or not 0.0 < config.fraction < 1.0:
+def _corruption(action: str, config: DataConfig) -> Corruption | None:
+    if action != "corrupt":
+        return None
+    if config.kind is None:
+        raise UserError("data corrupt needs kind=observation, action, reward or dynamics")
+    return Corruption(config.kind, config.rate, config.scale, config.seed)
+
+
+def _drawn(datasets: Sequence[Dataset], config: DataConfig) -> Iterator[Episode]:
+    for dataset in datasets:
+        yield from episodes_of(dataset, config.label)
+
+
+def _told(episodes: Iterable[Episode], bar: Any) -> Iterator[Episode]:
+    for episode in episodes:
+        yield episode
+        bar.update(1)
+
+
+def split(dataset: Dataset, about: DatasetInfo, config: DataConfig, output: Path) -> None:
+    """Divide the episodes of a dataset at random into ``<output>-a`` and ``<output>-b``."""
+    if not 0.0 < config.fraction < 1.0:
         raise UserError("data split takes one dataset and a fraction between 0 and 1")
-    dataset = datasets[0]
     order = np.random.default_rng(config.seed).permutation(dataset.num_episodes)
     cut = round(config.fraction * len(order))
+    suffix = output.suffix if config.format == "robomimic" else ""
     parts = {
-        output.with_name(f"{output.name}-{suffix}"): part
-        for suffix, part in zip("ab", (order[:cut], order[cut:]), strict=True)
+        output.with_name(f"{output.name.removesuffix(suffix)}-{letter}{suffix}"): part
+        for letter, part in zip("ab", (order[:cut], order[cut:]), strict=True)
     }
     for path, part in parts.items():
         if path.exists() or not len(part):
             reason = "exists already" if path.exists() else "would be empty"
             raise UserError(f"{path} {reason}; nothing was written")
     for path, part in parts.items():
-        write(path, (dataset.episode(int(i)) for i in sorted(part)), dataset, origin)
+        indices = [int(index) for index in sorted(part)]
+        write(path, about, episodes_of(dataset, config.label, indices), config)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from embodied.config import build
-from embodied.dataset import Dataset
 from embodied.environments import make_task
 from embodied.errors import at_least
+from embodied.formats import open_dataset
 from embodied.labels import reward_folder, write_labels
 from embodied.progress import progress_bar
 from embodied.stages.reward import make_reward
@@ -28,6 +28,7 @@ class LabelConfig:
     path: str | None = None  # of a hand-written reward or of a run with an accepted one
     label: str = "default"  # name of the label column
     check_transitions: int = 4096  # stored transitions that a new reward is tried on
+    fields: dict[str, Any] = field(default_factory=dict)  # names for parts of the observation
 
 
 def label(data: str | Path, config: LabelConfig) -> Path:
@@ -37,7 +38,7 @@ def label(data: str | Path, config: LabelConfig) -> Path:
         UserError: No such dataset, no acceptable reward, or a non-finite score.
     """
     at_least(2, {"check_transitions": config.check_transitions})
-    dataset = Dataset(data)
+    dataset = open_dataset(data, config.fields)
     task = make_task(dataset.info.environment)
     options = dict(config.reward)
     if "instruction" in options and options["instruction"] is None and task is not None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embodied.dataset import Dataset, Episode, open_datasets
+from embodied.dataset import Dataset, Episode
 from embodied.dataset_json import DatasetInfo
 from embodied.dataset_writer import write_dataset
 from embodied.errors import UserError
+from embodied.formats import open_datasets
 from embodied.types import Field
 
 INFO = DatasetInfo(
@@ -21,6 +23,8 @@ INFO = DatasetInfo(
     control_hz=10.0,
     origin={"seed": 3},
 )
+
+INFO_1 = replace(INFO, action=Field((1,), "rad", "Change of the joint target."))
 
 
 def make_episode(length: int, number: int, terminated: bool = False, size: int = 4) -> Episode:
@@ -251,3 +255,24 @@ def test_datasets_of_other_sizes_are_not_used_together(tmp_path, folder):
         open_datasets([folder, wide])
     with pytest.raises(UserError, match="no dataset named"):
         open_datasets([])
+
+
+def test_a_copy_keeps_types_and_a_new_dataset_has_float32_and_images(tmp_path):
+    episode = Episode(
+        observation=np.full((3, 2), 1 / 3),
+        action=np.full((2, 1), 1 / 3),
+        terminated=True,
+        state={"count": np.arange(3), "image": np.ones((3, 4, 4, 3), np.uint8)},
+    )
+    for name, keep, expected in (
+        ("new", False, ("<f4", "<f4", "<f4", "|u1")),
+        ("copy", True, ("<f8", "<f8", "<i8", "|u1")),
+    ):
+        with write_dataset(tmp_path / name, INFO_1, keep_dtypes=keep) as writer:
+            writer.add(episode)
+        dataset = Dataset(tmp_path / name)
+        stored = ("observation", "action", "state.count", "state.image")
+        assert tuple(dataset.column(item).dtype.str for item in stored) == expected
+        batch = dataset.transitions(slice(0, 2))
+        assert batch.observation.dtype == batch.action.dtype == np.float32
+        assert batch.next_state["image"].dtype == np.uint8
