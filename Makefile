@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 
-.PHONY: help demo test lint bench clean gl
+.PHONY: help demo test lint bench bench-iql clean gl
 
 help:  ## show this menu
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
 demo: $(VENV)/.demo gl  ## the whole path, from a sentence to a guarded robot, on the CPU
 	$(RUN) embodied demo
@@ -23,7 +23,9 @@ lint: $(VENV)/.dev  ## ruff and mypy
 bench: $(VENV)/.dev gl  ## the speed figures of the README, into benchmarks/results
 	$(RUN) benchmarks.sim
 	$(RUN) benchmarks.label
-	$(RUN) benchmarks.engine
+
+bench-iql: $(VENV)/.dev  ## IQL beside JAX, d3rlpy and TorchRL on the CPU, each in an environment in .bench
+	$(RUN) benchmarks.iql
 
 clean:  ## remove the environment and caches; runs and data stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

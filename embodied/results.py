@@ -15,6 +15,7 @@ from embodied.files import read_json
 from embodied.runs import RunFolder
 from embodied.statistics import summary
 
+DIVERGED = "diverged.json"  # of a run: the networks that training left out
 CONTROLS = ("bc", "constant_reward", "true_reward")  # besides the behaviour that made the data
 
 
@@ -32,6 +33,7 @@ def describe(
     packages: Mapping[str, Sequence[Any]],
     outcomes: Mapping[str, Mapping[str, Any]],
     episodes: int,
+    evaluation_seed: int,
     wall_s: float | None,
 ) -> dict[str, Any]:
     """Return the content of ``result.json``.
@@ -41,6 +43,7 @@ def describe(
         packages: The evaluated policies by arm: ``policy`` and ``CONTROLS``.
         outcomes: By arm, what ``outcomes_of`` gave.
         episodes: Episodes per policy.
+        evaluation_seed: Of the starts; episode ``i`` of every policy begins from it plus ``i``.
         wall_s: Seconds of training; those of the run's earlier result when None.
     """
     described = packages["policy"][0].description
@@ -57,6 +60,7 @@ def describe(
         "reward": described["reward"],
         "seeds": [item.description["seed"] for item in packages["policy"]],
         "episodes": episodes,
+        "evaluation_seed": evaluation_seed,
         "steps": described["steps"],
         "wall_s": wall_s,
         **rows["policy"],
@@ -86,6 +90,20 @@ def behaviour(run: RunFolder) -> dict[str, Any]:
         raise UserError(f"{path} is damaged; restore it or train again") from None
 
 
+def diverged(run: RunFolder) -> dict[str, dict[str, int]]:
+    """Return by which update networks became NaN, by arm and seed; empty where none did.
+
+    Raises:
+        UserError: The run's file is damaged.
+    """
+    path = run.path / DIVERGED
+    found = read_json(path) if path.is_file() else {}
+    for items in found.values():
+        if not isinstance(items, dict) or not all(type(step) is int for step in items.values()):
+            raise UserError(f"{path} is damaged; remove it, or train again")
+    return found
+
+
 def notes(run: RunFolder, policies: Sequence[Any]) -> list[str]:
     """Return what a reader of the numbers has to know."""
     datasets, seeds = len({item.description["data"] for item in policies}), len(policies)
@@ -100,6 +118,11 @@ def notes(run: RunFolder, policies: Sequence[Any]) -> list[str]:
         sharing,
         f"{manifest.get('products', 'float32')} matrix products on "
         f"{manifest.get('processor')}, {manifest.get('torch_threads')} threads",
+        *(
+            f"{arm}: seed {seed} became NaN by update {step} and is left out"
+            for arm, items in diverged(run).items()
+            for seed, step in items.items()
+        ),
     ]
 
 

@@ -45,7 +45,7 @@ def has_fast_bf16() -> bool:
 def faster_mode() -> str:
     """Return the mode that is likely the faster one here: ``bf16`` on AVX-512 BF16 and AMX.
 
-    Without AMX the gain comes from oneDNN's AVX-512 kernels alone (``benchmarks/engine.py``).
+    Without AMX the gain comes from oneDNN's AVX-512 kernels alone (``benchmarks/iql.py``).
     """
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()

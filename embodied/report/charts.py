@@ -17,6 +17,7 @@ from embodied.report.content import Curve, Row, thin
 from embodied.report.reading import Measure
 from embodied.report.text import escape, visible
 
+NEEDED = "Charts need matplotlib: pip install 'embodied-stack[report]'"
 STYLES = 7  # colours, each with a dash pattern of its own; further series begin again
 DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 2), (6, 2, 1, 2), (1, 1.5), (9, 3), (4, 4))
 MAX_SEED_LINES = 10  # drawn of one arm; the mean is that of all
@@ -73,6 +74,33 @@ def learning(curves: Sequence[Curve], label: str, *, rate: bool, size: tuple[flo
         axes.xaxis.set_major_formatter(_thousands)
         if rate:
             _percent(axes.yaxis, axes.set_ylim)
+    return svg()
+
+
+def profiles(
+    thresholds: Sequence[float],
+    bands: Sequence[Mapping[str, Sequence[float]]],
+    what: Measure,
+    label: str,
+) -> str:
+    """Draw performance profiles with their 95% intervals; the n-th has the n-th style.
+
+    Args:
+        thresholds: ``[T]`` values of the measure.
+        bands: ``fraction``, ``low`` and ``high`` of each profile, ``[T]`` in [0, 1].
+        what: The measure.
+        label: What the drawing says to those who cannot see it.
+    """
+    with _axes(MEDIUM, label) as (axes, svg):
+        for style, band in enumerate(bands):
+            colour = _SERIES[style % STYLES]
+            axes.fill_between(thresholds, band["low"], band["high"], color=colour, alpha=0.12, lw=0)
+            axes.plot(thresholds, band["fraction"], color=colour, ls=_dash(style), linewidth=2)
+        axes.grid(axis="y", color=_GRID, linewidth=0.8)
+        axes.set_xlabel(what.name)
+        _percent(axes.yaxis, axes.set_ylim)
+        if what.name == "success":
+            _percent(axes.xaxis, axes.set_xlim)
     return svg()
 
 

@@ -6,7 +6,6 @@ It has the report's style, and like the report it runs no script and loads nothi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ from embodied.comparison import decision, letters_of
 from embodied.files import write_text
 from embodied.report import charts
 from embodied.report.content import Arm, Estimate, Row
+from embodied.report.document import document, figure, section
 from embodied.report.reading import SUCCESS, Measure
-from embodied.report.text import ABSENT, escape, number, pairs, percent
+from embodied.report.text import ABSENT, escape, number, percent, span
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_NO_CHARTS = "Charts need matplotlib: pip install 'embodied-stack[report]', then compare again."
 _HOW_TO_READ = (
     "The mean's 95% interval comes from a bootstrap over training seeds and evaluation episodes; "
     "every other interval from one over training seeds alone. The middle half is the mean of the "
@@ -47,40 +45,13 @@ def write_comparison(path: Path, result: Mapping[str, Any], manifest: Mapping[st
 
 def render(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     """Return the page as HTML."""
-    style = files("embodied.report").joinpath("style.css").read_text(encoding="utf-8")
-    title = escape(f"{result['task']}: {len(result['rows'])} runs compared by {result['metric']}")
-    notes = "".join(f"<li>{escape(note)}</li>" for note in result["notes"])
-    read = "".join(f"<p>{escape(text)}</p>" for text in _HOW_TO_READ)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-<header>
-<p class="eyebrow">Comparison of runs</p>
-<h1>{title}</h1>
-{f'<ul class="notes soft">{notes}</ul>' if notes else ""}
-</header>
-<section><h2>Runs</h2>{_runs(result)}</section>
-<section><h2>Pairs</h2>{_pairs(result)}</section>
-<section><h2>How to read this</h2>{read}</section>
-</main>
-<footer>
-<details><summary>Versions, machine and commit</summary>
-{pairs(manifest)}
-<p>result.json, schema version {escape(result["schema_version"])}</p>
-</details>
-</footer>
-</body>
-</html>
-"""
+    sections = [
+        section("Runs", _runs(result)),
+        section("Pairs", _pairs(result)),
+        section("How to read this", "".join(f"<p>{escape(text)}</p>" for text in _HOW_TO_READ)),
+    ]
+    title = f"{result['task']}: {len(result['rows'])} runs compared by {result['metric']}"
+    return document("Comparison of runs", title, sections, result, manifest)
 
 
 def _measure(metric: str) -> Measure:
@@ -90,7 +61,7 @@ def _measure(metric: str) -> Measure:
 def _runs(result: Mapping[str, Any]) -> str:
     what, letters = _measure(result["metric"]), letters_of(result)
     names = {name: f"{letter} {name}" for name, letter in letters.items()}
-    drawn = _NO_CHARTS
+    drawn = f'<p class="soft">{charts.NEEDED}, then compare again.</p>'
     if charts.available():
         plotted = [
             _row(letters[name], style, item["mean"], item["ci95"], item["per_seed"])
@@ -101,8 +72,10 @@ def _runs(result: Mapping[str, Any]) -> str:
         label = f"{what.name} of each run: {said}"
         drawn = (
             f'{legend}<div class="grid">'
-            + _figure(what.name.capitalize(), charts.intervals(plotted, what, label))
-            + _figure("Share of training seeds above a threshold", _profile(result, what))
+            + figure(what.name.capitalize(), charts.intervals(plotted, what, label))
+            + figure(
+                "Share of training seeds above a threshold", _profiles(result["profile"], what)
+            )
             + '</div><p class="soft">Dot: mean. Bar and shade: 95% interval. Ticks: training '
             "seeds.</p>"
         )
@@ -110,8 +83,8 @@ def _runs(result: Mapping[str, Any]) -> str:
     heads = ["mean", "95% interval", "middle half", "95% interval", "median"]
     rows = {}
     for name, row in result["rows"].items():
-        cells = [what.show(row["mean"]), _ends(row["ci95"], what)]
-        cells += [what.show(row["iqm"]), _ends(row["iqm_ci95"], what), what.show(row["median"])]
+        cells = [what.show(row["mean"]), span(row["ci95"], what.show)]
+        cells += [what.show(row["iqm"]), span(row["iqm_ci95"], what.show), what.show(row["median"])]
         cells += [what.show(row["optimality_gap"])] if gap else []
         rows[names[name]] = [*cells, ", ".join(what.show(item) for item in row["per_seed"])]
     return drawn + _table([*heads, *(["short of the best"] if gap else []), "each seed"], rows)
@@ -134,7 +107,7 @@ def _pairs(result: Mapping[str, Any]) -> str:
         )
         drawn = (
             '<div class="grid">'
-            + _figure(
+            + figure(
                 "Probability of improvement",
                 charts.intervals(plotted, SUCCESS, f"probability of improvement: {said}"),
             )
@@ -145,7 +118,7 @@ def _pairs(result: Mapping[str, Any]) -> str:
         name: [
             what.show(pair["difference"]),
             percent(pair["probability_of_improvement"]),
-            _ends(pair["ci95"], SUCCESS),
+            span(pair["ci95"], percent),
             decision(pair, letters, result),
         ]
         for name, pair in named.items()
@@ -160,25 +133,10 @@ def _row(
     return Row(Arm(label, label, style % charts.STYLES), estimate, estimate)
 
 
-def _profile(result: Mapping[str, Any], what: Measure) -> str:
-    profile = result["profile"]
+def _profiles(profile: Mapping[str, Any], what: Measure) -> str:
+    bands = list(profile["rows"].values())
     label = f"share of training seeds above each {what.name}"
-    with charts._axes(charts.MEDIUM, label) as (axes, svg):
-        for style, row in enumerate(profile["rows"].values()):
-            colour, thresholds = charts._SERIES[style % charts.STYLES], profile["thresholds"]
-            axes.fill_between(thresholds, row["low"], row["high"], color=colour, alpha=0.12, lw=0)
-            line = {"color": colour, "ls": charts._dash(style), "linewidth": 2}
-            axes.plot(thresholds, row["fraction"], **line)
-        axes.grid(axis="y", color=charts._GRID, linewidth=0.8)
-        axes.set_xlabel(what.name)
-        charts._percent(axes.yaxis, axes.set_ylim)
-        if what is SUCCESS:
-            charts._percent(axes.xaxis, axes.set_xlim)
-    return svg()
-
-
-def _ends(ends: Sequence[float], what: Measure) -> str:
-    return f"{what.show(ends[0])} to {what.show(ends[1])}"
+    return charts.profiles(profile["thresholds"], bands, what, label)
 
 
 def _table(heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
@@ -191,7 +149,3 @@ def _table(heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
         )
         body += "</tr>"
     return f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _figure(title: str, body: str) -> str:
-    return f"<figure><figcaption>{escape(title)}</figcaption>{body}</figure>"

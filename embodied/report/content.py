@@ -19,7 +19,7 @@ class ReportContent:
         result: The run's ``result.json``: ``task, instruction, policy, reward, seeds, episodes,
             steps, wall_s, success, return, controls`` and, where there are any, ``notes``.
         metrics: The lines of ``metrics.jsonl``: ``step`` and ``<arm>/<metric>``, one number per
-            seed.
+            seed, None where it became NaN.
         manifest: Versions, machine and commit.
         reward_source: The code of the reward, where it is code.
         terms: Each term of the reward at every step of one episode.
@@ -142,21 +142,29 @@ class Curve:
 
 
 def curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[Curve]]:
-    """Return ``metric -> curves``, arms in table order; ``policy/value/loss`` is ``value/loss``."""
+    """Return ``metric -> curves``, arms in table order; ``policy/value/loss`` is ``value/loss``.
+
+    What is no finite number is a gap, and an arm that has nothing else has no curve.
+    """
     series: dict[str, dict[str, list[tuple[float, list[Any]]]]] = {}
     for line in metrics:
         step = _number(line.get("step"))
         for key, value in line.items():
             arm_key, _, metric = key.partition("/")
-            if step is not None and metric and numbers(value):
+            if step is not None and metric:
                 values = value if isinstance(value, list) else [value]
                 series.setdefault(metric, {}).setdefault(arm_key, []).append((step, values))
     known = [item.key for item in ARMS]
     result = {}
     for metric in sorted(series):
-        arms = series[metric]
+        arms = {
+            key: points
+            for key, points in series[metric].items()
+            if any(numbers(values) for _, values in points)
+        }
         order = [key for key in known if key in arms] + sorted(arms.keys() - set(known))
-        result[metric] = [_curve(arm(key), arms[key]) for key in order]
+        if arms:
+            result[metric] = [_curve(arm(key), arms[key]) for key in order]
     return result
 
 

@@ -167,12 +167,11 @@ def episodes(videos: Mapping[str, Path], missing: str) -> str:
             content = path.read_bytes()
             left -= len(content)
             data = base64.b64encode(content).decode("ascii")
-            title = escape(f"A {name}" if name in ("success", "failure") else name)
+            title = f"A {name}" if name in ("success", "failure") else name
             figures += figure(
                 title,
-                f'<video controls muted loop playsinline preload="auto" aria-label="{title}" '
-                f'src="data:video/mp4;base64,{data}"></video>',
-                escaped=True,
+                '<video controls muted loop playsinline preload="auto" '
+                f'aria-label="{escape(title)}" src="data:video/mp4;base64,{data}"></video>',
             )
     if not figures and not notes:
         return ""

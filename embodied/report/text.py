@@ -8,7 +8,7 @@ import keyword
 import token
 import tokenize
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from embodied.report.content import Estimate
@@ -56,11 +56,16 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def interval(estimate: Estimate, show: Any) -> str:
+def interval(estimate: Estimate, show: Callable[[float], str]) -> str:
     """Return "low to high", or a dash where there is no interval."""
     if estimate.interval is None:
         return ABSENT
-    return f"{show(estimate.interval[0])} to {show(estimate.interval[1])}"
+    return span(estimate.interval, show)
+
+
+def span(ends: Sequence[float], show: Callable[[float], str]) -> str:
+    """Return "low to high" of an interval's two ends."""
+    return f"{show(ends[0])} to {show(ends[1])}"
 
 
 def duration(seconds: float) -> str:

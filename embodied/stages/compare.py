@@ -13,8 +13,8 @@ from embodied.comparison import pairs_of, profile_of, statistics_of, table
 from embodied.config import build
 from embodied.errors import UserError
 from embodied.files import read_json, write_json
-from embodied.results import CONTROLS
-from embodied.runs import RunFolder, numbered
+from embodied.results import CONTROLS, diverged
+from embodied.runs import RunFolder
 from embodied.scores import comparability, normalised_score
 from embodied.sequential import MAX_AGENTS
 
@@ -190,16 +190,21 @@ def notes_of(entries: Sequence[Entry], metric: str) -> list[str]:
         notes.append(
             f"warning: the runs were evaluated with different numbers of episodes: {listed}"
         )
-    starts = {entry.run.path.resolve(): start_of(entry.run) for entry in evaluated}
+    starts = {entry.run.path.resolve(): start_of(entry) for entry in evaluated}
     if len(starts) > 1 and None in starts.values():
         notes.append(
-            "warning: where a run was evaluated again, its result does not keep from which seed; "
-            "evaluate every run with the same seed= and episodes="
+            "warning: an older result does not keep from which seed it was evaluated; evaluate "
+            "every run with the same seed= and episodes="
         )
     elif len(set(starts.values())) > 1:
         notes.append(
             "warning: the evaluations' episodes begin from different seeds (of the starts)"
         )
+    for entry in entries:
+        if lost := diverged(entry.run).get(entry.arm):
+            notes.append(
+                f"warning: {entry.text} is without the seeds that became NaN: {', '.join(lost)}"
+            )
     if len(evaluated) < len(entries):
         notes.append("behaviour is the datasets' own episodes, which have other starts")
     if metric == "score" and (told := comparability(entries[0].result["task"])):
@@ -207,20 +212,9 @@ def notes_of(entries: Sequence[Entry], metric: str) -> list[str]:
     return notes
 
 
-def start_of(run: RunFolder) -> int | None:
-    """Return the seed of the newest evaluation's starts, or None where nothing tells it.
-
-    A training keeps it in its config; ``embodied evaluate`` keeps it nowhere.
-    """
-    import yaml
-
-    if len(numbered(run.path / "evaluations")) != 1:
-        return None
-    try:
-        config = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return None
-    found = config.get("evaluation_seed") if isinstance(config, dict) else None
+def start_of(entry: Entry) -> int | None:
+    """Return the seed of the evaluation's starts, or None where an older result lacks it."""
+    found = entry.result.get("evaluation_seed")
     return found if isinstance(found, int) else None
 
 

@@ -43,7 +43,8 @@ def info(dataset: Dataset) -> str:
     """Return a dataset's description as text."""
     lengths = dataset.episode_lengths
     lines = [
-        f"{dataset.folder}: {dataset.info.environment}, {dataset.num_episodes} episodes "
+        f"{dataset.folder}: {dataset.info.environment or 'unknown environment'}, "
+        f"{dataset.num_episodes} episodes "
         f"({lengths.min()}-{lengths.max()} steps), {len(dataset)} transitions, "
         f"sha256 {dataset.digest[:12]}"
     ]

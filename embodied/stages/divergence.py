@@ -10,10 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from embodied.errors import UserError
-from embodied.files import read_json, write_json
+from embodied.files import write_json
+from embodied.results import DIVERGED, diverged
 from embodied.runs import RunFolder
-
-FILE = "diverged.json"
 
 
 class Divergence:
@@ -24,7 +23,7 @@ class Divergence:
         # What a kill made undone has not happened yet.
         self.found = {
             arm: kept
-            for arm, items in _read(run).items()
+            for arm, items in diverged(run).items()
             if (kept := {seed: step for seed, step in items.items() if step <= resumed_at})
         }
 
@@ -43,7 +42,7 @@ class Divergence:
         for arm, seed in sorted(item for item in fresh if not self.has(*item)):
             self.found.setdefault(arm, {})[str(seed)] = step
             print(f"{arm}: seed {seed} diverged by update {step} and is left out", flush=True)
-            write_json(self._run.path / FILE, self.found)
+            write_json(self._run.path / DIVERGED, self.found)
         if len(self.found.get("policy", {})) == len(self._seeds):
             raise UserError(
                 f"every seed of the policy became NaN or infinite by update {step} of "
@@ -54,25 +53,6 @@ class Divergence:
     def has(self, arm: str, seed: int) -> bool:
         """Return whether that network diverged."""
         return str(seed) in self.found.get(arm, {})
-
-
-def diverged_note(run: RunFolder) -> list[str]:
-    """Return the sentences that a result needs about networks that are missing from it."""
-    return [
-        f"{arm}: seed {seed} became NaN by update {step} and is left out"
-        for arm, items in _read(run).items()
-        for seed, step in items.items()
-    ]
-
-
-def _read(run: RunFolder) -> dict[str, dict[str, int]]:
-    """Return what the run's file says, by arm and seed; nothing where there is none."""
-    path = run.path / FILE
-    found = read_json(path) if path.is_file() else {}
-    for items in found.values():
-        if not isinstance(items, dict) or not all(type(step) is int for step in items.values()):
-            raise UserError(f"{path} is damaged; remove it, or train again")
-    return found
 
 
 def without_nan(line: Mapping[str, object]) -> dict[str, object]:

@@ -50,7 +50,7 @@ def evaluate(run: RunFolder, config: EvaluateConfig, wall_s: float | None = None
         for arm, policies in packages.items()
     }
     outcomes = {arm: outcomes_of(items) for arm, items in episodes.items()}
-    result = describe(run, packages, outcomes, config.episodes, wall_s)
+    result = describe(run, packages, outcomes, config.episodes, config.seed, wall_s)
     folder = run.next_folder("evaluations")
     filmed = {"videos": {}, "missing": "videos are switched off"}
     if config.videos:
