@@ -55,6 +55,15 @@ class Group:
             for i, arm in enumerate(self.arms)
         }
 
+    def soundness(self, seeds: int) -> dict[str, list[float]]:
+        """Return ``<arm>/weights``, NaN for every actor that cannot act and 0 for the others.
+
+        Metrics tell of the weights before the update that they belong to.
+        """
+        weights = self.learner.actor_weights().values()
+        sums = sum(item.flatten(1).sum(1) * 0.0 for item in weights)
+        return self.per_arm({"weights": sums}, seeds)
+
     def policies(self, seeds: Sequence[int], diverged: Divergence) -> list[tuple[str, int, Any]]:
         """Return (arm, training seed, policy) for every sound network, as a package in memory."""
         make = resolve("package", "make")

@@ -26,6 +26,8 @@ class Divergence:
             for arm, items in diverged(run).items()
             if (kept := {seed: step for seed, step in items.items() if step <= resumed_at})
         }
+        if self.found != diverged(run):
+            write_json(run.path / DIVERGED, self.found)
 
     def note(self, metrics: Mapping[str, Sequence[float]], step: int) -> None:
         """Look for networks that just diverged and say so.

@@ -223,6 +223,9 @@ def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> tuple[float
             def due(every: int, before: int = before, step: int = step) -> bool:
                 return every > 0 and (step // every > before // every or step == config.steps)
 
+            if due(config.curve_every) or step == config.steps:
+                for group in groups:
+                    diverged.note(group.soundness(len(config.seeds)), step)
             if due(config.log_every) or due(config.curve_every):
                 line: dict[str, Any] = {
                     "step": step,

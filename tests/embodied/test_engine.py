@@ -5,15 +5,26 @@ import pytest
 import torch
 
 from embodied.engine.flat import FlatParameters, TargetCopy, cosine_decay
-from embodied.engine.networks import mlp, orthogonal_mlp, repeat_members, split_members
+from embodied.engine.networks import (
+    mlp,
+    orthogonal_mlp,
+    per_seed,
+    repeat_members,
+    split_members,
+)
 from embodied.engine.precision import MODES, has_fast_bf16, set_matmul_precision
 from embodied.errors import UserError
 
 
 def parameters(device="cpu"):
+    """Two stacked networks."""
     generator = torch.Generator().manual_seed(0)
-    shapes = {"a": (3, 4), "b": (4,), "c": (2, 2, 5)}
+    shapes = {"a": (2, 3, 4), "b": (2, 1, 4), "c": (2, 2, 5)}
     return {k: torch.randn(v, generator=generator).to(device) for k, v in shapes.items()}
+
+
+def flat_parameters(rate, device="cpu"):
+    return FlatParameters(parameters(device), torch.full((2, 1), rate, device=device))
 
 
 def square_loss(views):
@@ -24,66 +35,94 @@ def square_loss(views):
 
 
 def test_the_flat_adam_is_adam_on_separate_tensors(device):
-    flat = FlatParameters(parameters(device), learning_rate=0.01)
-    plain = {key: value.requires_grad_() for key, value in parameters(device).items()}
-    adam = torch.optim.Adam(plain.values(), lr=0.01, fused=False, foreach=False)
+    """Each stacked network at its own rate, on one schedule."""
+    rates = torch.tensor([[0.01], [0.03]], device=device)
+    flat = FlatParameters(parameters(device), rates)
+    plain = [
+        {key: value[k].clone().requires_grad_() for key, value in parameters(device).items()}
+        for k in range(2)
+    ]
+    adams = [torch.optim.Adam(item.values(), lr=1.0, fused=False, foreach=False) for item in plain]
     for step in range(20):
-        rate = 0.01 * (1.0 - step / 40)
-        flat.set_learning_rate(rate)
-        adam.param_groups[0]["lr"] = rate
-        flat.step(square_loss(flat.views))
-        adam.zero_grad()
-        square_loss(plain).backward()
-        adam.step()
-    for key, value in plain.items():
-        torch.testing.assert_close(flat.views[key], value, rtol=1e-5, atol=1e-6)
+        decay = 1.0 - step / 40
+        flat.step(square_loss(flat.views), decay)
+        for k, adam in enumerate(adams):
+            adam.param_groups[0]["lr"] = rates[k].item() * decay
+            adam.zero_grad()
+            square_loss(plain[k]).backward()
+            adam.step()
+    for k in range(2):
+        for key, value in plain[k].items():
+            torch.testing.assert_close(flat.views[key][k], value, rtol=1e-5, atol=1e-6)
+
+
+def test_the_formula_that_a_compiler_gets_is_the_kernels(device, monkeypatch):
+    by_kernel, by_formula = (flat_parameters(0.01, device) for _ in range(2))
+    for _ in range(10):
+        by_kernel.step(square_loss(by_kernel.views))
+    monkeypatch.setattr(by_formula, "_fused", by_formula._plain)
+    for _ in range(10):
+        by_formula.step(square_loss(by_formula.views))
+    for key, value in by_kernel.tensors("x").items():
+        torch.testing.assert_close(by_formula.tensors("x")[key], value, rtol=1e-5, atol=1e-6)
+
+
+def joined(views):
+    return torch.cat([value.detach().flatten(1) for value in views.values()], 1)
 
 
 def test_the_views_are_the_flat_buffer():
-    flat = FlatParameters(parameters(), 0.01)
-    joined = torch.cat([value.detach().flatten() for value in flat.views.values()])
-    assert torch.equal(joined, flat.flat.detach())
+    flat = flat_parameters(0.01)
+    before = joined(flat.views)
+    assert torch.equal(before, flat.flat)
     flat.step(square_loss(flat.views))
-    after = torch.cat([value.detach().flatten() for value in flat.views.values()])
-    assert torch.equal(after, flat.flat.detach())
-    assert not torch.equal(after, joined)
+    assert torch.equal(joined(flat.views), flat.flat)
+    assert not torch.equal(flat.flat, before)
 
 
 def test_initial_values_are_copied():
     initial = parameters()
     kept = {key: value.clone() for key, value in initial.items()}
-    flat = FlatParameters(initial, 0.1)
+    flat = FlatParameters(initial, torch.full((2, 1), 0.1))
     flat.step(square_loss(flat.views))
     assert all(torch.equal(initial[key], kept[key]) for key in kept)
 
 
 def test_gradients_do_not_pile_up_from_step_to_step():
-    flat = FlatParameters(parameters(), 0.0)  # nothing moves, so the gradient must repeat
-    gradients = []
-    for _ in range(2):
+    flat = flat_parameters(0.0)  # nothing moves, so the gradient must repeat
+    found = flat.gradient(square_loss(flat.views))
+    assert found.abs().max() > 0
+    for _ in range(3):
         flat.step(square_loss(flat.views))
-        gradients.append(flat.flat.grad.clone())
-    assert gradients[0].abs().max() > 0
-    assert torch.equal(*gradients)
+    # Adam's average of three equal gradients, by its recursion.
+    torch.testing.assert_close(flat.tensors("x")["x.exp_avg"], (1.0 - 0.9**3) * found)
+
+
+def test_a_row_that_became_nan_leaves_the_other_as_it_is():
+    sound, spoilt = flat_parameters(0.01), flat_parameters(0.01)
+    spoilt.flat[1] = torch.nan
+    for flat in (sound, spoilt):
+        flat.step(square_loss(flat.views))
+    assert torch.equal(spoilt.flat[0], sound.flat[0])
+    assert spoilt.flat[1].isnan().all()
 
 
 def test_a_target_follows_by_its_rate_and_is_not_the_source():
-    flat = FlatParameters(parameters(), 0.1)
+    flat = flat_parameters(0.1)
     target = TargetCopy(flat)
-    begin = flat.flat.detach().clone()
+    begin = flat.flat.clone()
     flat.step(square_loss(flat.views))
     assert torch.equal(target.flat, begin)
-    target.follow(flat, 0.25)
-    expected = 0.75 * begin + 0.25 * flat.flat.detach()
-    torch.testing.assert_close(target.flat, expected)
-    joined = torch.cat([value.flatten() for value in target.views.values()])
-    assert torch.equal(joined, target.flat)
+    target.follow(flat, torch.tensor([[0.25], [0.5]]))
+    rate = torch.tensor([[0.25], [0.5]])
+    torch.testing.assert_close(target.flat, (1.0 - rate) * begin + rate * flat.flat)
+    assert torch.equal(joined(target.views), target.flat)
     assert [v.shape for v in target.views.values()] == [v.shape for v in flat.views.values()]
 
 
 def test_the_cosine_falls_from_one_to_zero_and_stays_there():
-    assert [cosine_decay(step, 4) for step in (0, 2, 4, 9)] == pytest.approx([1.0, 0.5, 0.0, 0.0])
-    assert cosine_decay(1, 4) == pytest.approx(0.5 + 0.5 * np.sqrt(0.5))
+    found = [cosine_decay(torch.tensor(step), 4).item() for step in (0, 1, 2, 4, 9)]
+    assert found == pytest.approx([1.0, 0.5 + 0.5 * np.sqrt(0.5), 0.5, 0.0, 0.0], abs=1e-6)
 
 
 # --- networks ---------------------------------------------------------------------------------
@@ -117,6 +156,19 @@ def test_initial_weights_are_orthogonal_with_gain_sqrt_two():
     torch.testing.assert_close(first.T @ first, 2.0 * torch.eye(4), rtol=1e-5, atol=1e-5)
     assert weights["v.1.weight"][0].norm().item() == pytest.approx(np.sqrt(2.0), rel=1e-5)
     assert not weights["v.0.bias"].any()
+
+
+@pytest.mark.parametrize("value", [0.5, 3])
+def test_one_hyper_parameter_is_every_seeds(value):
+    found = per_seed(value, 3, dtype=torch.float64)
+    assert torch.equal(found, torch.full((3, 1), float(value), dtype=torch.float64))
+
+
+def test_a_list_of_hyper_parameters_is_one_per_seed():
+    assert torch.equal(per_seed((0.7, 0.9), 2), torch.tensor([[0.7], [0.9]]))
+    with pytest.raises(UserError, match="has 2 values for 3 stacked seeds; give one") as caught:
+        per_seed((0.7, 0.9), 3)
+    assert "\n" not in str(caught.value)
 
 
 # --- precision --------------------------------------------------------------------------------

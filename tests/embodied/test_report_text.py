@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from embodied.report.content import MAX_POINTS, curves, rows, thin
 from embodied.report.reading import comparison, headline
+from embodied.report.sections import training
 from embodied.report.text import duration, escape, highlight, number, percent, visible
 
 TAG = re.compile("<[^>]*>")
@@ -68,10 +70,31 @@ def test_curves_keep_gaps_and_seeds_apart() -> None:
         {"step": 3, "wall_s": 0.3, "bc/loss": [2.0, float("inf")]},
     ]
     policy, bc = curves(lines)["loss"]
-    assert (policy.steps, policy.mean) == ([1.0], [5.0])
+    assert policy.steps == [1.0, 2.0]
+    assert policy.mean == pytest.approx([5.0, math.nan], nan_ok=True)
     assert bc.steps == [1.0, 2.0, 3.0]
     assert bc.mean == [2.0, 4.0, 2.0]
     assert list(curves([])) == []
+
+
+def test_a_network_that_became_nan_is_a_gap_from_then_on() -> None:
+    lines = [
+        {"step": 1, "policy/loss": [1.0, 3.0], "bc/loss": [2.0, 2.0], "bc/note": "text"},
+        {"step": 2, "policy/loss": [1.0, None], "bc/loss": [None, None], "bc/lost": [None, None]},
+        {"step": 3, "policy/loss": [None, None], "bc/loss": [None, None], "bc/lost": None},
+        {"step": 4, "policy/loss": [4.0, None], "bc/loss": [None, None]},
+    ]
+    assert list(curves(lines)) == ["loss"]
+    policy, bc = curves(lines)["loss"]
+    assert policy.steps == bc.steps == [1.0, 2.0, 3.0, 4.0]
+    assert policy.seeds[0] == pytest.approx([1.0, 1.0, math.nan, 4.0], nan_ok=True)
+    assert policy.seeds[1] == pytest.approx([3.0, *[math.nan] * 3], nan_ok=True)
+    assert policy.mean == pytest.approx([2.0, 1.0, math.nan, 4.0], nan_ok=True)
+    assert bc.mean == pytest.approx([2.0, *[math.nan] * 3], nan_ok=True)
+    drawn = training(lines)
+    assert drawn.count("<figure>") == 1
+    assert "Policy ends at 4; Behaviour cloning ends at 2" in drawn
+    assert not re.search(r' d="[^"]*nan', drawn, re.IGNORECASE)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=3 * MAX_POINTS))

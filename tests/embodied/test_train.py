@@ -2,12 +2,15 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from embodied import cli
+from embodied.config import build, load
 from embodied.dataset import Dataset
 from embodied.engine.precision import has_fast_bf16
 from embodied.environments import EnvConfig
@@ -15,7 +18,7 @@ from embodied.errors import UserError
 from embodied.labels import label_path
 from embodied.runs import RunFolder, read_metrics
 from embodied.stages.label import LabelConfig, label
-from embodied.stages.train import DataConfig, train
+from embodied.stages.train import DataConfig, TrainConfig, resume, train
 from policies.package import load_package
 
 SMALL = {"name": "iql", "hidden": [16, 16], "batch_size": 32}
@@ -44,7 +47,7 @@ def test_a_run_leaves_everything_it_promises(config, packages):
     manifest = run.manifest
     assert manifest["data"][0]["sha256"] == Dataset(config.data.paths[0]).digest
     lines = read_metrics(run)
-    assert [line["step"] for line in lines] == [50, 100]
+    assert [line["step"] for line in lines] == [64, 100], "blocks of 64 updates"
     assert "policy/evaluation/success" in lines[-1]
     assert len(lines[-1]["bc/actor/loss"]) == 2
 
@@ -87,7 +90,9 @@ def test_seeds_can_have_a_dataset_each(config, copied, push_dataset):
 def test_curves_are_evaluated_at_their_own_pace(config):
     run = train(replace(config, log_every=100, curve_every=50, curve_episodes=1, controls=False))
     lines = read_metrics(run)
-    assert [line["step"] for line in lines if "policy/evaluation/success" in line] == [50, 100]
+    assert [line["step"] for line in lines if "policy/evaluation/success" in line] == [64, 100], (
+        "blocks of 64 updates"
+    )
 
 
 def test_bf16_products_train(config, packages):
@@ -98,6 +103,40 @@ def test_bf16_products_train(config, packages):
     run = train(replace(plain, matmul_precision="bf16"))
     assert run.manifest["matmul_precision"] == "bf16"
     assert packages(run) != packages(train(plain))
+
+
+@pytest.mark.parametrize("policy", ["td3bc", "cql"])
+def test_every_algorithm_trains_evaluates_and_goes_on(config, packages, policy):
+    small = {**SMALL, "name": policy} | ({"samples": 2} if policy == "cql" else {})
+    run = train(replace(config, policy=small, controls=False, steps=100))
+    result = json.loads((run.path / "result.json").read_text())
+    assert (result["policy"], result["seeds"]) == (policy, [0, 1])
+    before = packages(run)
+    assert set(before) == {"policy/0", "policy/1"}
+    for path in (run.path / "policy", run.path / "evaluations"):
+        shutil.rmtree(path)
+    sorted((run.path / "checkpoints").iterdir())[-1].unlink()
+    assert packages(resume(str(run.path))) == before
+
+
+def test_a_sweep_over_seeds_is_one_program(config, packages, runs_here, push_dataset):
+    """Two expectiles on one seed each are what two trainings give; from the command line."""
+    overrides = [
+        *("env=push", "env.max_steps=10", f"data={push_dataset.folder}", "threads=1", "steps=50"),
+        *("policy.hidden=[16,16]", "policy.batch_size=32", "seeds=[0,1]", "curve_every=0"),
+        *("policy.expectile=[0.7,0.9]", "evaluation_episodes=3", "videos=false", "controls=false"),
+    ]
+    assert cli.main(["train", *overrides]) == 0
+    swept = RunFolder.open(next(runs_here.iterdir()))
+    values = build(TrainConfig, load("train", overrides)).policy
+    assert values["expectile"] == [0.7, 0.9]
+    solo = replace(
+        config, seeds=(1,), policy={**values, "expectile": 0.9}, steps=50, controls=False
+    )
+    expected = load_package(train(solo).path / "policy" / "1").weights
+    found = load_package(swept.path / "policy" / "1").weights
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key], value, rtol=1e-4, atol=1e-5)
 
 
 # --- what cannot work -------------------------------------------------------------------------
@@ -135,6 +174,10 @@ BAD = {
     "unknown key": ({"policy": {**SMALL, "gamma": 0.9}}, "policy.gamma"),
     "no batch": ({"policy": {**SMALL, "batch_size": 0}}, "must be positive"),
     "discount": ({"policy": {**SMALL, "discount": 1.1}}, "between 0 and 1"),
+    "a sweep for other seeds": (
+        {"policy": {**SMALL, "expectile": [0.7, 0.8, 0.9]}},
+        "policy.expectile lists 3 values for 2 seeds",
+    ),
     "expectile": ({"policy": {**SMALL, "expectile": -0.1}}, "between 0 and 1"),
     "learning rate NaN": ({"policy": {**SMALL, "learning_rate": math.nan}}, "finite number"),
     "no layer width": ({"policy": {**SMALL, "hidden": [16, 0]}}, "must be positive"),

@@ -33,7 +33,7 @@ def cut_back(run, step):
 def test_a_cut_back_run_ends_in_the_same_weights_and_log(config, packages):
     run = train(config)
     before, lines = packages(run), read_metrics(run)
-    cut_back(run, 50)
+    cut_back(run, 64)  # of 64 and 100
     assert resume(str(run.path)) == run
     assert packages(run) == before
     without_clock = [
@@ -95,7 +95,7 @@ def test_a_checkpoint_that_cannot_be_used_is_told(config, damage, message):
 def test_going_on_with_another_reward_is_refused(config, copied):
     own = replace(config, data=DataConfig((str(copied.folder),)), controls=False)
     run = train(own)
-    cut_back(run, 50)
+    cut_back(run, 64)  # of 64 and 100
     label(copied.folder, LabelConfig({"name": "constant", "value": 1.0}, {}))
     with pytest.raises(UserError, match=r"the reward of .* changed"):
         resume(str(run.path))

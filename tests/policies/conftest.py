@@ -147,9 +147,7 @@ class PlainData:
         edge = np.float32(1.0 - ACTION_MARGIN)
         scaled = np.float32(2) * (source.action[index] - norm.low) / (norm.high - norm.low) - 1
         reward = (column.values[index] - np.float32(column.shift)) / np.float32(column.scale)
-        s, s2 = (
-            (source.observation[at] - norm.mean) / norm.std for at in (rows, np.add(rows, 1))
-        )
+        s, s2 = ((source.observation[at] - norm.mean) / norm.std for at in (rows, np.add(rows, 1)))
         found = {
             **{"s": s, "a": np.clip(scaled, -edge, edge), "r": reward, "s2": s2},
             **{"m": ~source.terminated[index], "returns": column.return_to_go[index]},

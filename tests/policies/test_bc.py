@@ -18,9 +18,7 @@ def known_policy_data(weight, bias, noise, count=4000):
     rng = np.random.default_rng(0)
     observation = rng.normal(size=(2 * count, 3)).astype(np.float32)
     action = np.tanh(observation[::2] @ weight + bias) + noise * rng.normal(size=(count, 2))
-    source = Source(
-        observation, action.astype(np.float32), np.zeros(count, bool), np.arange(count)
-    )
+    source = Source(observation, action.astype(np.float32), np.zeros(count, bool), np.arange(count))
     return OfflineData([source], [IDENTITY], [(0, RewardColumn(np.zeros(count)))] * 2)
 
 
