@@ -171,5 +171,5 @@ def replay(count: int, rng: np.random.Generator) -> Data:
     way = np.stack([LEFT_CORNER, LEFT_CORNER, RIGHT_CORNER, C])
     targets = np.repeat(way[None], count, 0)
     targets[::2, 0] = rng.uniform(0.0, 1.0, (len(targets[::2]), 2))
-    act = controller(targets, np.linspace(3.0, 0.5, count)[:, None], rng)
+    act = controller(targets, np.linspace(2.0, 0.3, count)[:, None], rng)
     return as_data([(roll(act, left_of_the_wall(count, rng), C), True)])

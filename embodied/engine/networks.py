@@ -46,7 +46,7 @@ def mlp(weights: Weights, name: str, x: torch.Tensor) -> torch.Tensor:
             x = torch.relu_(x)
         weight, bias = weights[f"{name}.{layer}.weight"], weights[f"{name}.{layer}.bias"]
         if weight.shape[-1] == 1:
-            # Libraries are slow at products with one column: a sum over rows is several times as fast.
+            # Libraries are slow at products with one column; a sum is several times as fast.
             x = (x * weight.mT).sum(-1, keepdim=True) + bias
         else:
             x = torch.baddbmm(bias, x, weight)

@@ -81,8 +81,8 @@ def test_mistakes_are_told(renderer):
 
 PROBE = """
 from embodied import render
-import mujoco, sys
 try:
+    import mujoco  # which fails already where the library that MUJOCO_GL names is missing
     render.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 8, 8)
     print(render.available())
 except Exception as error:
