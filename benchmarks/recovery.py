@@ -38,7 +38,7 @@ from embodied.stages.label import LabelConfig, label
 ROOT = Path(__file__).resolve().parent.parent
 CLOCK = "wall_s"  # the one number of a checkpoint that may differ
 DRAW_SEED = 0
-"""Settings of the training: a few seconds, with a checkpoint every few hundredths of one."""
+# A training of a few seconds with every control and a checkpoint every 64 updates.
 SETTINGS = (
     *("env=push", "env.max_steps=10", "seeds=[0,1]", "threads=1", "device=cpu"),
     *("policy.hidden=[64,64]", "policy.batch_size=64", "steps=1500", "checkpoint_every=64"),

@@ -103,8 +103,8 @@ def room(episodes: int = EPISODES, evaluated: int = 100) -> Task:
         lambda seed: pointmass.replay(episodes, np.random.default_rng(seed)),
         returns,
         (LOW, HIGH),
-        IQLConfig(hidden=(64, 64), batch_size=128, polyak=0.01, expectile=0.9, temperature=10.0),
-        steps=6_000,
+        IQLConfig(hidden=(128, 128), expectile=0.9, temperature=10.0),
+        steps=8_000,
     )
 
 

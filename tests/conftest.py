@@ -7,6 +7,7 @@ machine that has torch and NumPy alone.
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,10 @@ import pytest
 import torch
 
 from embodied.engine.data import Source
+
+# A suite that was started in the background may have been told to ignore Ctrl-C; tests send it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)  # tiny products: a second thread on a busy machine makes them crawl
 

@@ -20,7 +20,7 @@ TRAIN = ("train", "data=data", "steps=2", "seeds=[0]", "policy.hidden=[8]", "vid
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("collect", "output=x", "env=pusch"), "unknown env 'pusch'; available: gymnasium, push"),
+        (("collect", "output=x", "env=pusch"), "unknown env 'pusch'; available: gymnasium, half"),
         (
             ("collect", "output=x", "env.name=pusch"),
             "unknown environment 'pusch'; known: gymn",
@@ -69,8 +69,8 @@ TRAIN = ("train", "data=data", "steps=2", "seeds=[0]", "policy.hidden=[8]", "vid
         (("reward", "env=pusch"), "unknown env 'pusch'"),
         (("reward", "check_episodes=0"), "check_episodes"),
         (("reward", "env=gymnasium", "env.id=Pendulum-v1"), "documents no state fields"),
-        ((*TRAIN, "policy=sacc"), "unknown policy 'sacc'; available: bc, iql"),
-        ((*TRAIN, "policy.name=sacc"), "unknown policy 'sacc'; known: bc, iql"),
+        ((*TRAIN, "policy=sacc"), "unknown policy 'sacc'; available: bc, cql, iql"),
+        ((*TRAIN, "policy.name=sacc"), "unknown policy 'sacc'; known: bc, cql, iql"),
         ((*TRAIN, "+policy.depth=3"), "unknown config key policy.depth"),
         ((*TRAIN, "policy.expectile=2"), "policy.expectile is 2"),
         ((*TRAIN, "policy.learning_rate=nan"), "policy.learning_rate needs a finite number"),

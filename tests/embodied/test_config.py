@@ -116,10 +116,10 @@ def test_values_are_resolved():
     [
         ("train", ["data=x", "stepz=3"], "unknown config key 'stepz'"),
         ("train", ["data=x", "policy.exspectile=0.7"], "unknown config key 'policy.exspectile'"),
-        ("train", ["data=x", "policy=sacc"], "unknown policy 'sacc'; available: bc, iql"),
+        ("train", ["data=x", "policy=sacc"], "unknown policy 'sacc'; available: bc, cql, iql"),
         ("collect", ["output=x", "env=pusch"], "unknown env 'pusch'; available: "),
         ("collect", ["output=x", "behaviour=wild"], "unknown behaviour 'wild'; available: random"),
-        ("label", ["reward=nice"], "unknown reward 'nice'; available: constant, file"),
+        ("label", ["reward=nice"], "unknown reward 'nice'; available: constant, ensemble"),
         ("reward", ["provider=oracle"], "unknown provider 'oracle'; available: openai, recorded"),
         ("deploy", ["robot=hal"], "unknown robot 'hal'; available: mujoco_so101"),
         ("collect", [], "output needs a value; give it as output=VALUE"),
@@ -167,12 +167,13 @@ FOLDERS = [
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_data_folder_may_have_any_name(folder):
-    assert load("train", [f"data={folder}"])["data"] == {"paths": [folder], "label": "default"}
+    found = load("train", [f"data={folder}"])["data"]
+    assert found == {"paths": [folder], "label": "default", "fields": {}}
 
 
 def test_data_may_be_a_list_of_folders():
     values = load("train", ["data=[a,'b c',d]", "data.label=mine"])
-    assert values["data"] == {"paths": ["a", "b c", "d"], "label": "mine"}
+    assert values["data"] == {"paths": ["a", "b c", "d"], "label": "mine", "fields": {}}
 
 
 def test_a_folder_with_the_name_of_a_group_file_is_named_by_its_path():
