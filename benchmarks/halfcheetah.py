@@ -29,7 +29,8 @@ from embodied.dataset import Dataset
 from embodied.environments import EnvConfig
 from embodied.files import read_json
 from embodied.scores import comparability, normalised_score
-from embodied.stages.train import OWN_REWARD, DataConfig, TrainConfig, train
+from embodied.stages.labelled import OWN_REWARD, DataConfig
+from embodied.stages.train import TrainConfig, train
 from embodied.statistics import summary
 
 ENVIRONMENT = EnvConfig("gymnasium", num_envs=4, id="HalfCheetah-v5")

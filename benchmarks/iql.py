@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about = machine(("torch", "numpy"))
     print(f"load {about['load_before']:.2f} on {CORES} cores; threads {options.threads}")
     worst = check_equivalence()
-    print(f"equivalent: ours and plain torch differ by {worst:.1e} after 20 updates")
+    print(f"equivalent: ours and plain torch differ by {worst:.1e} after 3 updates")
     with tempfile.TemporaryDirectory() as folder:
         result = measure(options, Path(folder))
     settings = {

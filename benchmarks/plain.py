@@ -148,7 +148,7 @@ def products(seeds: int, observation: int = OBSERVATION) -> Callable[[], None]:
     return run
 
 
-def check_equivalence(updates: int = 20) -> float:
+def check_equivalence(updates: int = 3) -> float:
     """Stop unless ours, stacked and alone, and the peer end in the same weights.
 
     Returns the largest relative difference of a parameter vector.

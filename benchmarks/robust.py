@@ -38,8 +38,8 @@ from embodied.dataset import Dataset
 from embodied.engine.data import Source, standardise
 from embodied.episodes import outcome_arrays
 from embodied.stages.evaluate import evaluate_policies
+from embodied.stages.labelled import OWN_REWARD, read_reward
 from embodied.stages.settings import action_bounds
-from embodied.stages.train import OWN_REWARD, read_reward
 from embodied.statistics import Outcomes, summary
 from embodied.transforms import Corruption, corrupt_transitions
 from embodied.types import Transitions

@@ -104,6 +104,16 @@ def diverged(run: RunFolder) -> dict[str, dict[str, int]]:
     return found
 
 
+def computed_on(manifest: Mapping[str, Any]) -> str:
+    """Return on what a run was trained, and how its matrix products were computed."""
+    if str(manifest.get("device", "cpu")).startswith("cuda"):
+        return f"float32 matrix products on {manifest.get('gpu', 'a GPU')}"
+    return (
+        f"{manifest.get('products', 'float32')} matrix products on "
+        f"{manifest.get('processor')}, {manifest.get('torch_threads')} threads"
+    )
+
+
 def notes(run: RunFolder, policies: Sequence[Any]) -> list[str]:
     """Return what a reader of the numbers has to know."""
     datasets, seeds = len({item.description["data"] for item in policies}), len(policies)
@@ -116,8 +126,12 @@ def notes(run: RunFolder, policies: Sequence[Any]) -> list[str]:
     return [
         "success is judged at the last step of an episode, of the last checkpoint",
         sharing,
-        f"{manifest.get('products', 'float32')} matrix products on "
-        f"{manifest.get('processor')}, {manifest.get('torch_threads')} threads",
+        computed_on(manifest),
+        *(
+            f"policy.{key} differs between the training seeds ({', '.join(map(str, values))}): "
+            "their mean is one over settings, and their spread is not that of repetitions"
+            for key, values in manifest.get("per_seed", {}).items()
+        ),
         *(
             f"{arm}: seed {seed} became NaN by update {step} and is left out"
             for arm, items in diverged(run).items()

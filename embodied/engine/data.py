@@ -101,8 +101,9 @@ class OfflineData:
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = self.indexed_on = torch.device(device)
+        moved: dict[int, torch.Tensor] = {}  # learners share columns: each goes over once
         self._parts = [
-            _Part(source, normaliser, [r for at, r in learners if at == i], self.device)
+            _Part(source, normaliser, [r for at, r in learners if at == i], self.device, moved)
             for i, (source, normaliser) in enumerate(zip(sources, normalisers, strict=True))
         ]
         self._members = [
@@ -144,16 +145,22 @@ class _Part:
         normaliser: Normaliser,
         rewards: Sequence[RewardColumn],
         device: torch.device,
+        moved: dict[int, torch.Tensor],
     ) -> None:
         self.count = len(source)
-        self._observation = _tensor(source.observation, device)
-        self._action = _tensor(source.action, device)
-        self._terminated = _tensor(source.terminated, device)
-        self._starts = _tensor(source.episode_starts, device)
-        self._rewards = [(_tensor(item.values, device), item.shift, item.scale) for item in rewards]
+
+        def tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+            if id(array) not in moved:
+                moved[id(array)] = _tensor(array, device)
+            return moved[id(array)]
+
+        self._observation = tensor(source.observation)
+        self._action = tensor(source.action)
+        self._terminated = tensor(source.terminated)
+        self._starts = tensor(source.episode_starts)
+        self._rewards = [(tensor(item.values), item.shift, item.scale) for item in rewards]
         self._returns = [
-            None if item.return_to_go is None else _tensor(item.return_to_go, device)
-            for item in rewards
+            None if item.return_to_go is None else tensor(item.return_to_go) for item in rewards
         ]
         self._mean, self._std, self._low, self._high = (
             torch.as_tensor(item, device=device)
@@ -229,16 +236,29 @@ def returns_to_go(
 
     An episode that was cut off by time ends its sum there: for rewards above zero a lower bound.
     """
-    reward = (np.asarray(column.values, np.float64) - column.shift) / column.scale
-    ends = np.append(episode_starts[1:], len(reward))
+    edges = np.append(episode_starts, len(column.values))
+    found = np.empty(len(column.values), np.float32)
+    for i in range(0, len(episode_starts), 256):  # episodes at a time: the column may be large
+        part = edges[i : i + 257]
+        values = np.asarray(column.values[part[0] : part[-1]], np.float64)
+        reward = (values - column.shift) / column.scale
+        found[part[0] : part[-1]] = _returns(reward, part - part[0], discount)
+    return found
+
+
+def _returns(
+    reward: npt.NDArray[np.float64], edges: npt.NDArray[np.int64], discount: float
+) -> npt.NDArray[np.float64]:
+    """Return the returns to go of consecutive episodes; ``edges`` are their starts and the end."""
+    starts, ends = edges[:-1], edges[1:]
     following = np.zeros(len(reward))
     # Backwards through all episodes at once: step t from the end of each that is long enough.
-    longest = int((ends - episode_starts).max())
-    order = np.argsort(episode_starts - ends, kind="stable")  # the longest first
-    lengths = (ends - episode_starts)[order]
+    longest = int((ends - starts).max())
+    order = np.argsort(starts - ends, kind="stable")  # the longest first
+    lengths = (ends - starts)[order]
     last = ends[order] - 1
     for t in range(longest):
         at = last[: np.searchsorted(-lengths, -t, side="left")] - t
         later = following[at + 1] if t else 0.0
         following[at] = reward[at] + discount * later
-    return following.astype(np.float32)
+    return following

@@ -81,8 +81,9 @@ class FlatParameters:
         self._count += 1
         self._first.lerp_(gradient, 1.0 - BETA_1)
         self._second.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
-        first = self._first / (1.0 - BETA_1**self._count)
-        second = self._second / (1.0 - BETA_2**self._count)
+        count = self._count.double()  # in float32, 1 - 0.999^n would lose half its digits at first
+        first = self._first / (1.0 - BETA_1**count)
+        second = self._second / (1.0 - BETA_2**count)
         return -first / (second.sqrt() + EPSILON)
 
     def tensors(self, prefix: str) -> dict[str, torch.Tensor]:

@@ -45,6 +45,7 @@ class Program:
         compiled: bool = False,
     ) -> None:
         self._once = _compile(once) if compiled else once
+        self._device = device
         self.captured = device.type == "cuda"
         self.block = CUDA_BLOCK if device.type == "cuda" else CPU_BLOCK
         self._period = period
@@ -80,9 +81,9 @@ class Program:
         """Record a block of updates. Nothing is computed meanwhile."""
         if self._input is None:
             self._input = block.map(torch.clone)
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         # Only this thread's calls count: another may be fetching the next block of streamed data.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             metrics = self._updates(self._input, turn)
         self._graphs[turn] = graph, metrics
 

@@ -15,6 +15,7 @@ import torch
 GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number, SplitMix64's increment
 MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+MAX_UPDATES = 2**27  # of one seed; more would repeat the counters of the first
 INDEX, NOISE, UNIFORM = range(3)  # streams: minibatches, normal numbers, uniform numbers
 
 
@@ -30,7 +31,7 @@ def bits(
 
     Args:
         key: int64 [S].
-        update: Number of the update, or a tensor of them; below 2^27.
+        update: Number of the update, or a tensor of them; below ``MAX_UPDATES``.
         count: Numbers per seed; below 2^32.
         stream: What the numbers are for, below 16, so that uses do not share numbers.
     """

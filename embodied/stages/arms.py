@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from embodied import checkpoints
-from embodied.dataset import Dataset
+from embodied.dataset import EXTRA, Dataset
 from embodied.engine.data import (
     Normaliser,
     OfflineData,
@@ -49,9 +49,10 @@ class Group:
 
     def per_arm(self, metrics: Mapping[str, Any], seeds: int) -> dict[str, list[float]]:
         """Split metrics [G * S] into ``<arm>/<metric>`` with one number per seed."""
+        numbers = torch.stack(list(metrics.values())).tolist()  # one copy from the device
         return {
-            f"{arm}/{key}": [float(item) for item in value[i * seeds : (i + 1) * seeds]]
-            for key, value in metrics.items()
+            f"{arm}/{key}": values[i * seeds : (i + 1) * seeds]
+            for key, values in zip(metrics, numbers, strict=True)
             for i, arm in enumerate(self.arms)
         }
 
@@ -86,15 +87,25 @@ class Group:
 
 
 def reward_columns(
-    datasets: Sequence[Dataset], labels: Sequence[FloatArray], *, controls: bool, scaled: bool
+    datasets: Sequence[Dataset],
+    labels: Sequence[FloatArray],
+    *,
+    controls: bool,
+    scaled: bool,
+    own: bool = False,
 ) -> dict[str, list[RewardColumn]]:
-    """Return the reward of every arm on every dataset: ``policy`` and the reward controls."""
+    """Return the reward of every arm on every dataset: ``policy`` and the reward controls.
+
+    ``own`` says that the labels are the reward that the data came with: unless they tell success
+    too, the true-reward control would be the policy once more.
+    """
     columns: dict[str, list[Any]] = {"policy": list(labels)}
     if controls:
         one = np.ones(1, np.float32)
         columns["constant_reward"] = [np.broadcast_to(one, len(item)) for item in datasets]
         true = [item.true_reward() for item in datasets]
-        if all(item is not None for item in true):
+        told = all(item.has(f"{EXTRA}success") for item in datasets)
+        if all(item is not None for item in true) and (told or not own):
             columns["true_reward"] = true
     if not scaled:
         return {arm: [RewardColumn(item) for item in items] for arm, items in columns.items()}
@@ -117,7 +128,7 @@ def make_groups(
     compiled: bool,
 ) -> list[Group]:
     """Build the learners of the policy and its controls."""
-    low, high = action_bounds(datasets[0].info.action, datasets[0].folder)
+    low, high = common_bounds(datasets)
     sources = [
         Source(
             observation=item.column("observation"),
@@ -128,6 +139,8 @@ def make_groups(
         for item in datasets
     ]
     normalisers = [Normaliser.fit(source, low, high) for source in sources]
+    if compiled:
+        torch.compiler.reset()  # what a sweep compiled before counts against torch's limit
     groups = []
     for algorithm, (settings, arms) in plan_of(policy, tuple(rewards), controls=controls).items():
         maker = resolve("policy", algorithm)
@@ -158,6 +171,23 @@ def make_groups(
     return groups
 
 
+def common_bounds(datasets: Sequence[Dataset]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the action bounds that all datasets share, after a look at their observations."""
+    bounds = [action_bounds(item.info.action, item.folder) for item in datasets]
+    for dataset, found in zip(datasets, bounds, strict=True):
+        shape = dataset.column("observation").shape[1:]
+        if len(shape) != 1:
+            raise UserError(
+                f"{dataset.folder} has observations of shape {list(shape)}; only vectors are learnt"
+            )
+        if found != bounds[0]:
+            raise UserError(
+                f"{dataset.folder} declares another action range than {datasets[0].folder}; "
+                "use datasets of one environment"
+            )
+    return bounds[0]
+
+
 def plan_of(
     policy: Mapping[str, Any], arms: tuple[str, ...], *, controls: bool
 ) -> dict[str, tuple[Any, tuple[str, ...]]]:
@@ -182,8 +212,9 @@ def on_device(
     if not device.startswith("cuda"):
         return OfflineData(sources, normalisers, learners)
     arrays = [array for source in sources for array in vars(source).values()]
-    needed = sum(array.nbytes for array in arrays)
-    needed += sum(column.values.nbytes for _, column in learners)
+    arrays += [item for _, column in learners for item in (column.values, column.return_to_go)]
+    distinct = {id(array): array for array in arrays if array is not None}
+    needed = sum(array.nbytes for array in distinct.values())
     free, _ = torch.cuda.mem_get_info(torch.device(device))
     if needed <= RESIDENT_SHARE * free:
         return OfflineData(sources, normalisers, learners, device)

@@ -86,6 +86,7 @@ def evaluate_policies(
     """Return the episodes of each policy, all stepped in one vector environment.
 
     Every policy meets the same starts: sub-environment ``i`` of each is seeded ``seed + i``.
+    Episodes are counted by sub-environment: taking those that end first would favour short ones.
     """
     native = env_config.id is None
     each = episodes if native else min(episodes, env_config.num_envs)
@@ -101,13 +102,18 @@ def evaluate_policies(
             ]
         )
 
-    found: list[list[Episode]] = [[] for _ in policies]
+    by_place: list[list[Episode]] = [[] for _ in seeds]
     try:
         for index, episode in rollout(env, act, -(-episodes // each), seeds):
-            found[index // each].append(episode)
+            by_place[index].append(episode)
     finally:
         env.close()
-    return [items[:episodes] for items in found]
+    # The first episode of every sub-environment, then the second of every one.
+    found = [by_place[i * each : (i + 1) * each] for i in range(len(policies))]
+    return [
+        [episode for turn in zip(*places, strict=True) for episode in turn][:episodes]
+        for places in found
+    ]
 
 
 def reward_over_episode(

@@ -24,7 +24,9 @@ POSITIVE = (
     "samples",
     "huber",
 )
-SHARES = ("discount", "expectile", "quantile")
+# ...or at least zero.
+NOT_NEGATIVE = ("temperature", "alpha", "target_noise", "noise_clip", "conservatism")
+SHARES = ("discount", "expectile", "quantile", "polyak")
 
 
 def over_arms(config: Any, arms: int, seeds: int) -> Any:
@@ -59,6 +61,9 @@ def algorithm_config(name: str, values: Mapping[str, Any]) -> Any:
     for key in POSITIVE:
         if smallest_and_largest(key, 1)[0] <= 0:
             raise UserError(f"policy.{key} is {getattr(config, key)}; it must be positive")
+    for key in NOT_NEGATIVE:
+        if smallest_and_largest(key, 0)[0] < 0:
+            raise UserError(f"policy.{key} is {getattr(config, key)}; it must be 0 or more")
     if min(getattr(config, "hidden", ()), default=1) < 1:
         raise UserError(f"policy.hidden is {list(config.hidden)}; every width must be positive")
     for key in SHARES:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
 from embodied.config import build
-from embodied.dataset import EXTRA, Dataset
+from embodied.dataset import Dataset
 from embodied.engine.devices import check_device
 from embodied.engine.precision import describe_products, set_matmul_precision
+from embodied.engine.random import MAX_UPDATES
 from embodied.environments import EnvConfig
 from embodied.episodes import outcome_arrays
 from embodied.errors import UserError, at_least
 from embodied.files import read_json, sha256_bytes, write_json
-from embodied.formats import open_datasets
 from embodied.interrupts import stop_on_interrupt
-from embodied.labels import read_labels
 from embodied.progress import progress_bar
 from embodied.registry import resolve
 from embodied.results import table
@@ -30,19 +28,12 @@ from embodied.stages.arms import Group, make_groups, restore, reward_columns, sa
 from embodied.stages.divergence import Divergence, without_nan
 from embodied.stages.evaluate import EvaluateConfig, evaluate, evaluate_policies
 from embodied.stages.export import behaviour_outcomes, export, keep_reward
+from embodied.stages.labelled import OWN_REWARD, DataConfig, open_labelled
 
-BLOCK = 64  # updates between two looks at Ctrl-C and at the schedule of logs: a CUDA graph's
-OWN_REWARD = "environment_reward"  # the column of the reward that a dataset came with
+# Updates between two looks at Ctrl-C and at the schedule of logs. On a GPU they are many CUDA
+# graphs, so that data that are streamed there are fetched ahead.
+BLOCK, CUDA_BLOCK = 64, 1024
 CURVE_SEED_OFFSET = 500_000  # keeps the curve's starts apart from the final evaluation's
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which datasets and which of their labels."""
-
-    paths: tuple[str, ...]  # one for all training seeds, or one per seed
-    label: str = "default"  # the label column that is the reward; or environment_reward
-    fields: dict[str, Any] = field(default_factory=dict)  # names for parts of the observation
 
 
 @dataclass(frozen=True)
@@ -88,9 +79,13 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
         from embodied.stages.online import train_online  # it imports this module
 
         return train_online(config, run)
-    datasets, labels, reward = open_labelled(config)
+    datasets, labels, reward = open_labelled(config.data, config.env, config.seeds)
     columns = reward_columns(
-        datasets, labels, controls=config.controls, scaled=config.standardise_reward
+        datasets,
+        labels,
+        controls=config.controls,
+        scaled=config.standardise_reward,
+        own=config.data.label == OWN_REWARD,
     )
     groups = make_groups(
         config.policy,
@@ -124,49 +119,16 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
 def check(config: TrainConfig) -> None:
     """Refuse settings that cannot work, before anything is written."""
     check_device(config.device)
+    if config.steps > MAX_UPDATES or max(config.seeds, default=0) >= 2**63:
+        raise UserError("steps go up to 2^27 and seeds below 2^63; choose smaller ones")
+    if config.device != "cpu" and config.matmul_precision != "float32":
+        raise UserError("matmul_precision is a setting of the CPU; leave it out with device=cuda")
     keys = ("steps", "threads", "log_every", "checkpoint_every", "curve_episodes")
     at_least(1, {key: getattr(config, key) for key in (*keys, "evaluation_episodes")})
     at_least(0, {key: getattr(config, key) for key in ("curve_every", "evaluation_seed")})
     at_least(0, {"seeds": min(config.seeds, default=0)})
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise UserError(f"seeds is {list(config.seeds)}; give at least one, none of them twice")
-
-
-def open_labelled(
-    config: TrainConfig,
-) -> tuple[list[Dataset], list[np.ndarray[Any, np.dtype[np.float32]]], dict[str, Any]]:
-    """Return datasets, labels and the reward's provenance, everything checked."""
-    datasets = open_datasets(config.data.paths, config.data.fields)
-    if len(datasets) not in (1, len(config.seeds)):
-        raise UserError(
-            f"{len(datasets)} datasets for {len(config.seeds)} seeds; give one dataset for all "
-            "seeds, or one for each"
-        )
-    for dataset in datasets:
-        own = (f"{EXTRA}{OWN_REWARD}",)
-        dataset.check_finite(("observation", "action", *filter(dataset.has, own)))
-        # Some foreign formats do not say where they were collected.
-        if dataset.info.environment not in ("", config.env.title):
-            raise UserError(
-                f"{dataset.folder} was collected in {dataset.info.environment!r}, the evaluation "
-                f"runs in {config.env.title!r}; say env={dataset.info.environment}"
-            )
-    read = [read_reward(dataset, config.data.label) for dataset in datasets]
-    provenance = [item for _, item in read]
-    if any(item != provenance[0] for item in provenance):
-        raise UserError("the datasets were labelled by different rewards; label them all with one")
-    return datasets, [values for values, _ in read], provenance[0]
-
-
-def read_reward(dataset: Dataset, label: str) -> tuple[Any, dict[str, Any]]:
-    """Return a label column [N] and the provenance of its reward.
-
-    ``environment_reward`` names the reward that the dataset came with.
-    """
-    if label == OWN_REWARD:
-        return dataset.column(f"{EXTRA}{OWN_REWARD}"), {"kind": OWN_REWARD}
-    values, metadata = read_labels(dataset, label)
-    return values, metadata["reward"]
 
 
 def manifest(
@@ -178,6 +140,12 @@ def manifest(
         "device": config.device,
         "matmul_precision": config.matmul_precision,
         "products": describe_products(config.matmul_precision),
+        "gpu": torch.cuda.get_device_name(config.device) if config.device != "cpu" else None,
+        "per_seed": {
+            key: list(value)
+            for key, value in config.policy.items()
+            if key != "hidden" and isinstance(value, list | tuple)
+        },
         "torch_threads": torch.get_num_threads(),
         "data": [{"path": str(d.folder.resolve()), "sha256": d.digest} for d in datasets],
         "reward": reward,
@@ -209,10 +177,11 @@ def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> tuple[float
     diverged = Divergence(run, config.seeds, resumed_at=step)
     log = MetricsLog(run, keep_until_step=step, tensorboard=config.tensorboard)
     started = time.monotonic() - wall_s
+    block = BLOCK if config.device == "cpu" else CUDA_BLOCK
     with stop_on_interrupt() as stop, progress_bar(config.steps, "train", " updates") as bar:
         bar.update(step)
         while step < config.steps:
-            before, step = step, min(step + BLOCK, config.steps)
+            before, step = step, min(step + block, config.steps)
             metrics: dict[str, Any] = {}
             for group in groups:
                 measured = group.learner.update(group.data, step - before)

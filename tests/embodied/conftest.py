@@ -7,7 +7,8 @@ import pytest
 from embodied.dataset import Dataset
 from embodied.engine.precision import set_matmul_precision
 from embodied.environments import EnvConfig
-from embodied.stages.train import DataConfig, TrainConfig
+from embodied.stages.labelled import DataConfig
+from embodied.stages.train import TrainConfig
 
 
 @pytest.fixture(name="runs_here")

@@ -20,7 +20,8 @@ from embodied.stages import online
 from embodied.stages.collect import CollectConfig, collect
 from embodied.stages.deploy import DeployConfig, deploy
 from embodied.stages.evaluate import EvaluateConfig, evaluate
-from embodied.stages.train import DataConfig, TrainConfig, resume, train
+from embodied.stages.labelled import DataConfig
+from embodied.stages.train import TrainConfig, resume, train
 
 pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed")
 

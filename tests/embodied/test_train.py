@@ -18,7 +18,8 @@ from embodied.errors import UserError
 from embodied.labels import label_path
 from embodied.runs import RunFolder, read_metrics
 from embodied.stages.label import LabelConfig, label
-from embodied.stages.train import DataConfig, TrainConfig, resume, train
+from embodied.stages.labelled import DataConfig
+from embodied.stages.train import TrainConfig, resume, train
 from policies.package import load_package
 
 SMALL = {"name": "iql", "hidden": [16, 16], "batch_size": 32}

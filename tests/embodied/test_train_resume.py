@@ -15,7 +15,8 @@ from embodied import cli
 from embodied.errors import UserError
 from embodied.runs import RunFolder, read_metrics
 from embodied.stages.label import LabelConfig, label
-from embodied.stages.train import DataConfig, resume, train
+from embodied.stages.labelled import DataConfig
+from embodied.stages.train import resume, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
