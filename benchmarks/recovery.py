@@ -41,8 +41,8 @@ DRAW_SEED = 0
 # A training of a few seconds with every control and a checkpoint every 64 updates.
 SETTINGS = (
     *("env=push", "env.max_steps=10", "seeds=[0,1]", "threads=1", "device=cpu"),
-    *("policy.hidden=[64,64]", "policy.batch_size=64", "steps=1500", "checkpoint_every=64"),
-    *("curve_every=500", "curve_episodes=2", "evaluation_episodes=10", "videos=false"),
+    *("policy.hidden=[32,32]", "policy.batch_size=64", "steps=768", "checkpoint_every=64"),
+    *("curve_every=0", "evaluation_episodes=10", "videos=false"),
 )
 
 

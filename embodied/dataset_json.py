@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -40,6 +41,7 @@ class DatasetInfo:
 def info_from_json(value: Mapping[str, Any]) -> DatasetInfo:
     """Read a DatasetInfo back from the JSON that ``info_to_json`` gave."""
     try:
+        json.dumps(value, allow_nan=False)  # as it could not be written again
         return DatasetInfo(
             environment=str(value["environment"]),
             action=_field_from_json(value["action"]),
@@ -47,7 +49,7 @@ def info_from_json(value: Mapping[str, Any]) -> DatasetInfo:
             control_hz=float(value["control_hz"]),
             origin=dict(value["origin"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(f"dataset.json is malformed ({error}); collect the dataset again") from None
 
 

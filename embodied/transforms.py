@@ -124,6 +124,11 @@ class Corruption:
         return (values + noise).astype(values.dtype)
 
 
+def _changeable(values: Array) -> Array:
+    # Whole numbers and truth values cannot hold what noise makes of them.
+    return np.array(values, None if values.dtype.kind == "f" else np.float32)
+
+
 def standard_deviation(blocks: Iterable[Array]) -> FloatArray:
     """Return the standard deviation over the rows of all blocks, float64 [D], in one pass."""
     count, mean, squares = 0, np.zeros(()), np.zeros(())
@@ -152,7 +157,7 @@ def corrupt_transitions(batch: Transitions, corruption: Corruption) -> Transitio
     if corruption.kind != "reward":
         starts = range(0, len(batch), _BLOCK)
         std = standard_deviation(values[start : start + _BLOCK] for start in starts)
-    changed = np.array(values)
+    changed = _changeable(values)
     changed[mask] = corruption.noisy(changed[mask], std, corruption.generator())
     changes: dict[str, Any] = {target: changed}
     return replace(batch, **changes)
@@ -200,7 +205,7 @@ def _corrupt_episode(
     if corruption.kind == "reward":
         if REWARD not in episode.columns:
             raise UserError("the dataset has no reward to corrupt; carry one with label=NAME")
-        parts["reward"] = np.array(episode.columns[REWARD])
+        parts["reward"] = _changeable(episode.columns[REWARD])
     values = parts[TARGETS[corruption.kind]]
     values[chosen] = corruption.noisy(values[chosen], std, rng)
     columns = dict(episode.columns)

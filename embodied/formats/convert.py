@@ -1,20 +1,22 @@
 """Converts a foreign dataset into the native form, in a process of its own.
 
 Files of strangers are read by libraries written in C, which a crafted file can make crash or ask
-for any amount of memory. So the conversion runs apart, with a limit on its memory (Linux), and
-whatever happens to it ends in one line here.
+for any amount of memory. So the conversion runs apart, with a limit on its memory (Linux) and on
+what it writes, and whatever happens to it ends in one line here.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from embodied.dataset import Episode
 from embodied.dataset_json import DatasetInfo
 from embodied.dataset_writer import write_dataset
 from embodied.errors import UserError
@@ -34,6 +36,8 @@ SOURCES: Mapping[str, Callable[[Path], Source]] = {
     "minari": MinariSource,
     "robomimic": RobomimicSource,
 }
+DISK_SHARE = 0.9  # of the free disk space that a conversion may take
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _CHILD = (
     "import json, sys; given = json.load(sys.stdin); sys.path[:] = given.pop('path'); "
     "from embodied.formats.convert import _child; _child(**given)"
@@ -74,20 +78,48 @@ def convert(path: Path, kind: str, folder: Path) -> None:
     Raises:
         UserError: The files are damaged, hostile, or of a kind that is not read.
     """
+    if path.is_file():
+        hdf5.check_declared(path)
     source = SOURCES[kind](path)
     placeholder = DatasetInfo(environment="", action=Field((), "", ""))
     with (
         write_dataset(folder, placeholder, keep_dtypes=True) as writer,
         progress_bar(None, f"read {path.name}", " episodes") as bar,
     ):
+        room, count = _room(folder), 0
         for episode in source.episodes():
+            room -= _size(path, episode)
+            if room < 0:
+                raise UserError(
+                    f"{path} needs more disk space than is free beside {folder}; free some space, "
+                    "or check that the file is not hostile"
+                )
             writer.add(episode)
+            count += 1
             bar.update(1)
+        if not count:
+            raise UserError(
+                f"{path}: no transitions are left, since every episode is empty or one step whose "
+                "next observation was not recorded; record longer ones"
+            )
         writer.videos = {
             name: {**entry, "video": {**entry["video"], "root": _relative(path, folder)}}
             for name, entry in source.videos().items()
         }
         writer.info = source.info()
+
+
+def _room(folder: Path) -> float:
+    place = next(item for item in folder.absolute().parents if item.exists())
+    return DISK_SHARE * shutil.disk_usage(place).free
+
+
+def _size(path: Path, episode: Episode) -> int:
+    vectors = (episode.observation, episode.action)
+    if not all(array.size for array in vectors):
+        raise UserError(f"{path} has an observation or action of size 0, which nothing learns from")
+    kept = (*vectors, *episode.state.values(), *episode.columns.values())
+    return sum(array.nbytes for array in kept)
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -103,41 +135,71 @@ def convert_apart(path: Path, kind: str, folder: Path) -> None:
         UserError: As ``convert``, or the process died.
     """
     given = {
-        "path": sys.path,
+        "path": _import_path(),
         "source": str(path),
         "kind": kind,
         "folder": str(folder),
+        "parent": os.getpid(),
     }
     done = subprocess.run(
-        [sys.executable, "-c", _CHILD],
+        # -P, as the current folder may be the one of the strangers' files.
+        [sys.executable, "-P", "-c", _CHILD],
         input=json.dumps(given),
         stdout=subprocess.PIPE,
         text=True,
-        # Arrow's own allocators reserve memory ahead, which the limit would count.
-        env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},
+        # Arrow's own allocators reserve memory ahead, which the limit would count. An empty part of
+        # PYTHONPATH is the current folder; all that was sound in it is in the path given.
+        env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "PYTHONPATH": ""},
         check=False,
     )
     if done.returncode == 2:
         raise UserError(done.stdout)
     if done.returncode:
-        raise UserError(
-            f"reading {path} failed ({_ending(done.returncode)}); the file is damaged, or one of "
-            f"its episodes needs more than {MEMORY_BYTES / 2**30:.0f} GiB"
-        )
+        raise UserError(f"reading {path} failed ({_ending(done.returncode)})")
+
+
+def _import_path() -> list[str]:
+    """Return ``sys.path`` without the current folder, unless this package lies there."""
+    here, home = Path.cwd(), Path(__file__).resolve().parents[2]
+    return [item for item in sys.path if here == home or Path(item).resolve() != here]
 
 
 def _ending(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}; its own message is above"
+    return f"{signal.Signals(-code).name}; the file is damaged, or {_memory()}"
 
 
-def _child(source: str, kind: str, folder: str) -> None:
+def _memory() -> str:
+    return f"one of its episodes needs more than {MEMORY_BYTES / 2**30:.0f} GiB"
+
+
+def _die_with(parent: int) -> None:
+    """Let this process be killed when the one that started it ends (Linux)."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before
+        sys.exit(1)
+
+
+def _child(source: str, kind: str, folder: str, parent: int) -> None:
     if sys.platform == "linux":
         import resource
 
+        _die_with(parent)
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         convert(Path(source), kind, Path(folder))
     except UserError as error:
-        print(error)
-        sys.exit(2)
+        reason = str(error)
+    except MemoryError:
+        reason = f"{source} is damaged, or {_memory()}"
+    except Exception as error:  # whatever a stranger's file makes a library or a reader raise
+        told = f"{type(error).__name__}: {error}"[:200]
+        reason = f"{source} is damaged or not supported ({told}); fetch it again"
+    else:
+        return
+    print(reason)
+    sys.exit(2)

@@ -21,6 +21,8 @@ from embodied.types import Array
 
 CACHE_BYTES = 64 * 2**20  # of decompressed chunks, so that short episodes share one
 CHUNK_BYTES = 256 * 2**20  # a chunk is decompressed whole
+# The most that deflate stores in one byte is 1032 (zlib, "Technical Details"), rounded up.
+INFLATION = 1040
 # deflate, shuffle, fletcher32, szip, nbit, scaleoffset and lzf, which come with h5py.
 FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 
@@ -41,6 +43,41 @@ def open_hdf5(path: Path) -> Iterator[Any]:
         h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES) as file,
     ):
         yield file
+
+
+def check_declared(path: Path) -> None:
+    """Refuse a file whose arrays declare more bytes than it can hold when compressed.
+
+    HDF5 makes up what was never stored, so a small file may declare any size.
+
+    Raises:
+        UserError: It does, or it is damaged.
+    """
+    with open_hdf5(path) as file:
+        declared, stored = _declared(file, {}), path.stat().st_size
+    if declared > INFLATION * stored:
+        raise UserError(
+            f"{path} declares {declared / 2**30:.3g} GiB of arrays and stores {stored} bytes, so "
+            "most of it was never written; fetch it again"
+        )
+
+
+def _declared(group: Any, known: dict[int, int]) -> int:
+    """Return the bytes that all arrays in a group declare, as often as they are named there."""
+    import h5py
+
+    address = h5py.h5o.get_info(group.id).addr
+    if address not in known:
+        known[address] = 0  # a group within itself adds nothing
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                continue  # refused where it would be read
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                known[address] += _declared(item, known)
+            elif isinstance(item, h5py.Dataset):
+                known[address] += int(item.size or 0) * item.dtype.itemsize
+    return known[address]
 
 
 def names(group: Any) -> list[str]:

@@ -23,12 +23,14 @@ from embodied.files import read_json
 from embodied.formats.description import Description
 from embodied.formats.lerobot_meta import EpisodePlace, places, read_info, tasks
 from embodied.formats.parquet import batches, to_numpy
-from embodied.formats.rows import OBSERVATION, Steps, episode_from_rows
+from embodied.formats.rows import OBSERVATION, Steps, episode_from_rows, split_at_ends
 from embodied.formats.source import (
     ActionRange,
     Counts,
     check_size,
     describe_fields,
+    one_per_step,
+    renamed,
     stored_name,
     told_as_damage,
 )
@@ -55,6 +57,12 @@ class LeRobotSource:
         }
         self._description, self._stored = _description(path, self._info.features)
         self._final = _Final(self._info.root / SIDECAR / "final_observations.parquet")
+        observed = (name for name in self._wanted() if name.startswith("observation."))
+        # Cameras and numbers share the names of state fields.
+        renamed(
+            {n: n for n in (*observed, *self._videos)},
+            lambda n: stored_name(self._observed_name(n)),
+        )
 
     def episodes(self) -> Iterator[Episode]:
         """Yield every episode in the order of their index."""
@@ -65,12 +73,17 @@ class LeRobotSource:
                 for name, values in rows.of(place, self._wanted()).items()
                 if values is not None
             }
-            steps = self._steps(place, raw)
-            for episode in episode_from_rows(steps, self._counts):
-                self._range.add(episode.action)
-                self._fields = self._fields or describe_fields(episode, "A LeRobot observation.")
-                self._note_videos(place, len(episode.action))
-                yield episode if self._description is None else self._description.restore(episode)
+            first = 0
+            for part in self._parts(place, raw):
+                for episode in episode_from_rows(part, self._counts):
+                    self._range.add(episode.action)
+                    self._fields = self._fields or describe_fields(
+                        episode, "A LeRobot observation."
+                    )
+                    self._note_videos(place, first, len(part.action))
+                    known = self._description
+                    yield episode if known is None else known.restore(episode)
+                first += len(part.action)
 
     def _wanted(self) -> list[str]:
         """Return the features that are read: numbers and images, but for what order implies."""
@@ -84,8 +97,9 @@ class LeRobotSource:
                 wanted.append(name)
         return ["episode_index", "frame_index", *wanted]
 
-    def _steps(self, place: EpisodePlace, raw: dict[str, Array]) -> Steps:
-        ends = {name: bool(np.ravel(raw.pop(name))[-1]) for name in ENDS if name in raw}
+    def _parts(self, place: EpisodePlace, raw: dict[str, Array]) -> Iterator[Steps]:
+        no_end = np.zeros(place.length, bool)
+        done, timeout = (one_per_step(raw.pop(name, no_end), name).astype(bool) for name in ENDS)
         action = raw.pop("action")
         observed = {k: raw.pop(k) for k in list(raw) if k.startswith("observation.")}
         final = self._final.of(place.index)
@@ -95,14 +109,12 @@ class LeRobotSource:
                 for name, values in observed.items()
                 if name in final
             }
-        timeout = ends.get("next.truncated", False)
-        return Steps(
-            observed={self._observed_name(name): values for name, values in observed.items()},
+        steps = Steps(
+            observed=renamed(observed, self._observed_name),
             action=action.reshape(len(action), -1),
-            terminated=ends.get("next.done", False) and not timeout,
-            timeout=timeout,
-            columns={self._column_name(name): values for name, values in raw.items()},
+            columns=renamed(raw, self._column_name),
         )
+        return split_at_ends(steps, done & ~timeout, timeout)
 
     def _observed_name(self, name: str) -> str:
         if self._description is not None:
@@ -115,11 +127,11 @@ class LeRobotSource:
             return self._stored.get(name, name).removeprefix("column.")
         return RENAMED.get(name, name)
 
-    def _note_videos(self, place: EpisodePlace, length: int) -> None:
+    def _note_videos(self, place: EpisodePlace, first: int, rows: int) -> None:
         for name, (file, start) in place.videos.items():
             if not inside(self._info.root, file).is_file():
                 raise UserError(f"{self._info.root}/{file} is missing; fetch the dataset again")
-            self._videos[name].append((file, start, min(place.length, length + 1)))
+            self._videos[name].append((file, start + first / self._info.fps, rows))
 
     def info(self) -> DatasetInfo:
         """Return the description; LeRobot does not say in which environment it was recorded."""
@@ -163,7 +175,7 @@ class LeRobotSource:
 
 def _short(name: str) -> str:
     """Return ``front`` for ``observation.images.front`` and ``state`` for ``observation.state``."""
-    return name.removeprefix("observation.").removeprefix("images.")
+    return name.removeprefix("observation.").removeprefix("images.") or name
 
 
 def _description(path: Path, features: Any) -> tuple[Description | None, dict[str, str]]:

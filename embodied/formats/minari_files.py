@@ -22,6 +22,7 @@ def checker(folder: Path, metadata: Mapping[str, Any]) -> Callable[[int], None]:
     """
     kind = metadata["data_format"]
     if kind == "hdf5":
+        hdf5.check_declared(folder / "main_data.hdf5")
         return lambda index: _check_hdf5(folder / "main_data.hdf5", index)
     if kind in ("arrow", "parquet"):
         return lambda index: _check_arrow(folder / str(index), kind)

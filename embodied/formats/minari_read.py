@@ -22,12 +22,19 @@ from embodied.errors import UserError
 from embodied.files import read_json
 from embodied.formats import minari_files
 from embodied.formats.description import Description
-from embodied.formats.rows import OBSERVATION, Steps, episode_from_rows
+from embodied.formats.rows import (
+    OBSERVATION,
+    PER_STEP,
+    Steps,
+    episode_from_rows,
+    split_at_ends,
+)
 from embodied.formats.source import (
     NUMBERS,
     ActionRange,
     Counts,
     describe_fields,
+    renamed,
     told_as_damage,
 )
 from embodied.types import Array, Field
@@ -75,9 +82,6 @@ class MinariSource:
                 yield from self._of(raw)
 
     def _of(self, raw: Mapping[str, Any]) -> Iterator[Episode]:
-        truncations, terminations = (
-            np.asarray(raw[name], bool).reshape(-1) for name in ("truncations", "terminations")
-        )
         action = np.asarray(raw["actions"])
         if action.dtype.kind != "f" or not len(action):
             raise UserError(
@@ -88,12 +92,12 @@ class MinariSource:
         observed = {
             name: values
             for name, values in _flat(raw["observations"], "").items()
-            if self._is_kept(name or OBSERVATION, values)
+            if self._is_kept(name or "observation", values)
         }
-        if "" in observed:
-            plain = observed.pop("")
+        if OBSERVATION in observed:
+            plain = observed[OBSERVATION]
             observed[OBSERVATION] = plain.reshape(len(plain), -1)
-        columns = {"environment_reward": np.asarray(raw["rewards"]).reshape(-1)}
+        columns = {}
         for name, values in _flat(raw["infos"] or {}, "").items():
             if self._description is not None and name.startswith(f"{STATE_INFO}/"):
                 observed[name.removeprefix(f"{STATE_INFO}/")] = values
@@ -101,17 +105,19 @@ class MinariSource:
                 columns[name] = values[len(values) - len(action) :]
             else:
                 self._counts.left_out.add(name)
-        steps = Steps(
-            observed=observed,
-            action=action,
-            terminated=len(terminations) > 0 and bool(terminations[-1]),
-            timeout=len(truncations) > 0 and bool(truncations[-1]),
-            columns=self._known(columns),
-        )
-        for episode in episode_from_rows(steps, self._counts):
-            self._range.add(episode.action)
-            self._fields = self._fields or describe_fields(episode, "A Minari observation.")
-            yield episode if self._description is None else self._description.restore(episode)
+        columns = self._known(renamed(columns, self._info_name))
+        columns["environment_reward"] = np.asarray(raw["rewards"])
+        steps = Steps(observed=observed, action=action, columns=columns)
+        flags = (np.asarray(raw[name]) for name in ("terminations", "truncations"))
+        for part in split_at_ends(steps, *flags):
+            for episode in episode_from_rows(part, self._counts):
+                self._range.add(episode.action)
+                self._fields = self._fields or describe_fields(episode, "A Minari observation.")
+                yield episode if self._description is None else self._description.restore(episode)
+
+    def _info_name(self, name: str) -> str:
+        # Only our own writer's infos may bear the names that training takes rewards from.
+        return f"infos/{name}" if self._description is None and name in PER_STEP else name
 
     def _is_kept(self, name: str, values: Any) -> bool:
         kept = isinstance(values, np.ndarray) and values.dtype.kind in NUMBERS and values.ndim > 0
@@ -163,5 +169,9 @@ def _flat(value: Any, name: str) -> dict[str, Any]:
         return {name: value}
     found: dict[str, Any] = {}
     for key, item in value.items():
-        found |= _flat(item, f"{name}/{key}" if name else str(key))
+        # A key without a name must not pass for the whole.
+        for inner, leaf in _flat(item, f"{name}/{key}" if name else str(key) or "_").items():
+            if inner in found:
+                raise UserError(f"two entries are called {inner}; rename one in the dataset")
+            found[inner] = leaf
     return found

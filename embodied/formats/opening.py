@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from embodied.config import build
 from embodied.dataset import Dataset, FieldSlice
 from embodied.errors import UserError
-from embodied.files import sha256_bytes, sha256_file
+from embodied.files import read_json, sha256_bytes, sha256_file
 from embodied.formats.convert import convert_apart, format_of
 
 VERSION = 1  # of the conversion; another one converts again
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.\w{8}")  # what ``atomic_path`` makes beside a cache
 METADATA = ("meta/info.json", "metadata.json", "data/metadata.json")
 
 
@@ -38,7 +43,14 @@ def open_dataset(path: str | Path, fields: Mapping[str, Any] | None = None) -> D
     """
     path = Path(path)
     kind = None if (path / "dataset.json").is_file() else format_of(path)
-    dataset = Dataset(path if kind is None else _converted(path, kind))
+    folder = path if kind is None else _converted(path, kind)
+    try:
+        dataset = Dataset(folder)
+        _check_videos(folder.resolve())
+    except UserError as error:
+        if str(path) in str(error):
+            raise
+        raise UserError(f"{path}: {error}") from None
     named = {
         name: build(FieldSlice, item, f"fields.{name}") for name, item in (fields or {}).items()
     }
@@ -76,25 +88,83 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
+def _check_videos(folder: Path) -> None:
+    """Refuse videos that lie neither in a dataset's folder nor in the source it is a cache of."""
+    for name, entry in read_json(folder / "dataset.json")["columns"].items():
+        if "video" in entry:
+            root = (folder / str(entry["video"]["root"])).resolve()
+            if not root.is_relative_to(folder) and folder.parent not in _places(root):
+                raise UserError(
+                    f"{folder} has its videos ({name}) in {root}, which it is no cache of; open "
+                    "the dataset that holds them"
+                )
+
+
+def _places(path: Path) -> tuple[Path, Path]:
+    """Return where the caches of a source may be: beside it, and in the user's cache folder."""
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve()
+    return (
+        path.parent / f"{path.name}.embodied",
+        user / "embodied" / sha256_bytes(os.fsencode(path))[:16],
+    )
+
+
+def _refuse_links(folder: Path) -> None:
+    for item in (folder.parent, folder, *folder.rglob("*")):
+        if item.is_symlink():
+            raise UserError(
+                f"{item} is a link, which a cache may not have, as it could be written through; "
+                "remove it"
+            )
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Wait for other conversions into ``place``, then remove what killed ones left there."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(place, os.O_RDONLY)
+    except OSError:
+        yield  # the conversion tells why nothing can be written
+        return
+    try:
+        try:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except (ImportError, OSError):  # a system or a file system without locks
+            pass
+        else:
+            for item in place.iterdir():
+                if TEMPORARY.fullmatch(item.name) and not item.is_symlink():
+                    shutil.rmtree(item, ignore_errors=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _converted(path: Path, kind: str) -> Path:
     """Return the native form of a foreign dataset, made now if it is not there yet."""
     path = path.resolve()
-    digest = source_digest(path)
-    beside = path.with_name(f"{path.name}.embodied")
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    places = (
-        beside / digest[:16],
-        user / "embodied" / sha256_bytes(os.fsencode(path))[:16] / digest[:16],
-    )
-    for folder in places:
+    digest = source_digest(path)[:16]
+    places = _places(path)
+    for place in places:
+        _refuse_links(place / digest)
+        if (place / digest / "dataset.json").is_file():
+            return place / digest
+    beside = places[0]
+    writable = os.access(beside if beside.exists() else path.parent, os.W_OK)
+    place = places[0] if writable else places[1]
+    folder = place / digest
+    with _alone(place):
         if (folder / "dataset.json").is_file():
             return folder
-    writable = os.access(beside if beside.exists() else path.parent, os.W_OK)
-    folder = places[0] if writable else places[1]
-    try:
-        convert_apart(path, kind, folder)
-    except UserError:
-        # Another process may have been faster; what it made is the same.
-        if not (folder / "dataset.json").is_file():
-            raise
+        for old in sorted({item.parents[1] for item in place.glob("*/labels/*.parquet")}):
+            print(f"{path} changed; labels made before stay in {old}", file=sys.stderr)
+        try:
+            convert_apart(path, kind, folder)
+        except UserError:
+            # Another process may have been faster; what it made is the same.
+            if not (folder / "dataset.json").is_file():
+                raise
     return folder

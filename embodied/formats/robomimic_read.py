@@ -21,8 +21,8 @@ from embodied.dataset_json import DatasetInfo
 from embodied.errors import UserError
 from embodied.formats import hdf5
 from embodied.formats.description import Description
-from embodied.formats.rows import OBSERVATION, Steps, episode_from_rows
-from embodied.formats.source import ActionRange, Counts, describe_fields
+from embodied.formats.rows import OBSERVATION, Steps, episode_from_rows, split_at_ends
+from embodied.formats.source import ActionRange, Counts, describe_fields, one_per_step, renamed
 from embodied.types import Array, Field
 
 FLAT = "flat"  # robomimic's key for an observation that is one vector
@@ -44,43 +44,44 @@ class RobomimicSource:
             data = hdf5.subgroup(file, "data")
             self._env = _env_args(data)
             self._description = _description(file)
-            numbers = {
-                int(found[1]): name
-                for name in hdf5.names(data)
-                if (found := re.fullmatch(r"demo_(\d{1,9})", name))
-            }
+            found = [name for name in hdf5.names(data) if re.fullmatch(r"demo_\d{1,9}", name)]
+            numbers = renamed(
+                {name: name for name in found}, lambda name: f"{int(name[len('demo_') :]):09d}"
+            )
             for _, name in sorted(numbers.items()):
-                for episode in episode_from_rows(self._steps(data, name), self._counts):
-                    self._range.add(episode.action)
-                    self._fields = self._fields or describe_fields(
-                        episode, "A robomimic observation."
-                    )
-                    restored = self._description
-                    yield episode if restored is None else restored.restore(episode)
+                for part in self._parts(data, name):
+                    yield from self._of(part)
 
-    def _steps(self, data: Any, name: str) -> Steps:
+    def _of(self, part: Steps) -> Iterator[Episode]:
+        for episode in episode_from_rows(part, self._counts):
+            self._range.add(episode.action)
+            self._fields = self._fields or describe_fields(episode, "A robomimic observation.")
+            yield episode if self._description is None else self._description.restore(episode)
+
+    def _parts(self, data: Any, name: str) -> Iterator[Steps]:
         demo = hdf5.subgroup(data, name)
         found = hdf5.names(demo)
         action = hdf5.read(hdf5.numeric(demo, "actions"))
         columns = {}
         if "rewards" in found:
-            columns["environment_reward"] = hdf5.read(hdf5.numeric(demo, "rewards")).reshape(-1)
+            columns["environment_reward"] = hdf5.read(hdf5.numeric(demo, "rewards"))
         if "columns" in found and self._description is not None:
             columns |= self._numbers(hdf5.subgroup(demo, "columns"))
-        done = hdf5.read(hdf5.numeric(demo, "dones")).reshape(-1) if "dones" in found else None
-        ended = done is not None and len(done) > 0 and bool(done[-1])
+        ended = timeout = np.zeros(len(action), bool)
+        if "dones" in found:
+            ended = one_per_step(hdf5.read(hdf5.numeric(demo, "dones")), "dones").astype(bool)
         reward = columns.get("environment_reward")
-        if self._description is None and reward is not None and len(reward):
-            ended = ended and bool(reward[-1] > 0)
-        return Steps(
+        if self._description is None and reward is not None and len(reward) == len(ended):
+            ended = ended & (one_per_step(reward, "rewards") > 0)
+        steps = Steps(
             observed=self._numbers(hdf5.subgroup(demo, "obs")),
             action=action,
-            terminated=ended,
             columns=columns,
             following=self._numbers(hdf5.subgroup(demo, "next_obs"))
             if "next_obs" in found
             else None,
         )
+        return split_at_ends(steps, ended, timeout)
 
     def _numbers(self, group: Any) -> dict[str, Array]:
         found = {}

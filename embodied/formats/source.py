@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from embodied.types import Array, Field
 
 EPISODE_BYTES = 2**30  # the most that one episode may take in memory
 NUMBERS = "biuf"  # kinds of NumPy's types that a column may have
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -128,13 +129,42 @@ def stored_names(values: Mapping[str, Array]) -> dict[str, Array]:
     Raises:
         UserError: Two columns would share a name.
     """
-    named = {stored_name(key): value for key, value in values.items()}
-    if len(named) != len(values):
-        raise UserError(
-            f"columns {', '.join(sorted(values))} differ only in characters that names of files "
-            "cannot have; rename one"
-        )
-    return named
+    return renamed(values, stored_name)
+
+
+def renamed(values: Mapping[str, T], new_name: Callable[[str], str]) -> dict[str, T]:
+    """Return the values under the names that ``new_name`` gives for theirs.
+
+    Raises:
+        UserError: Two of them would share a name.
+    """
+    old: dict[str, str] = {}
+    for key in values:
+        name = new_name(key)
+        if name in old:
+            raise UserError(
+                f"columns {old[name]} and {key} would both be called {name}; rename one in the "
+                "dataset"
+            )
+        old[name] = key
+    return {name: values[key] for name, key in old.items()}
+
+
+def native(values: Array) -> Array:
+    """Return numbers in this machine's byte order and of at most 8 bytes each."""
+    dtype = values.dtype.newbyteorder("=")
+    return values.astype(np.float64 if dtype.itemsize > 8 else dtype, copy=False)
+
+
+def one_per_step(values: Array, name: str) -> Array:
+    """Return [T] numbers of an array [T] or [T, 1].
+
+    Raises:
+        UserError: It holds several numbers per step.
+    """
+    if values.size != len(values):
+        raise UserError(f"{name} has shape {list(values.shape)}; it must be one number per step")
+    return values.reshape(-1)
 
 
 def describe_fields(episode: Episode, meaning: str) -> dict[str, Field]:

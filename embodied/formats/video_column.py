@@ -182,9 +182,13 @@ def inside(root: Path, name: str) -> Path:
     """Return a file's path under ``root``, which must be resolved.
 
     Raises:
-        UserError: The name or a link leads out of the root.
+        UserError: The name or a link leads out of the root, or it is no name of a file.
     """
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+        path.exists()  # raises what resolve() passes over, as for a name that is too long
+    except (OSError, ValueError, RuntimeError):
+        raise UserError(f"{name[:80]!r} names no file in {root}; fetch the dataset again") from None
     if not path.is_relative_to(root):
         raise UserError(
             f"{name!r} leads out of {root}; copy the dataset with its links followed (cp -rL)"

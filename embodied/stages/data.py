@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from embodied.config import build
-from embodied.dataset import EXTRA, Dataset, Episode
+from embodied.dataset import EXTRA, STATE, Dataset, Episode
 from embodied.dataset_json import DatasetInfo
 from embodied.episodes import episode_success
 from embodied.errors import UserError, at_least
@@ -19,6 +20,7 @@ from embodied.formats.writers import ASK_FOR_REWARD, writer
 from embodied.labels import read_labels
 from embodied.progress import progress_bar
 from embodied.transforms import REWARD, Corruption, corrupt_episodes
+from embodied.types import Field, LazyColumns
 
 ACTIONS = ("info", "filter", "split", "merge", "convert", "corrupt")
 
@@ -144,24 +146,81 @@ def run(action: str, paths: list[str], values: dict[str, Any]) -> None:
         return
     if config.output is None:
         raise UserError(f"data {action} needs output=FOLDER")
-    if len({item.info.environment for item in datasets}) > 1:
-        raise UserError("the datasets come from different environments; merge those of one")
+    common, left_out = common_columns(datasets)
     origin, first = origin_of(action, datasets, config), datasets[0]
     if action in ("split", "corrupt") and len(datasets) != 1:
         raise UserError(f"data {action} takes one dataset, not {len(datasets)}; merge them first")
     if corruption is not None:
         origin["corruption"] = asdict(corruption)
-    about = replace(first.info, origin=origin)
+    about = replace(merged_info([item.info for item in datasets], common), origin=origin)
     if action == "split":
         split(first, about, config, Path(config.output))
         return
     with progress_bar(sum(item.num_episodes for item in datasets), action, " episodes") as bar:
-        episodes = _told(_drawn(datasets, config), bar)
+        episodes = _told(_drawn(datasets, config, common), bar)
         if corruption is not None:
             episodes = corrupt_episodes(first, episodes, corruption)
         elif action == "filter":
             episodes = (item for item in episodes if wanted(item, config))
         write(Path(config.output), about, episodes, config)
+    if left_out:
+        print(f"  left out, as not every dataset has it: {', '.join(left_out)}")
+
+
+def common_columns(datasets: Sequence[Dataset]) -> tuple[set[str], list[str]]:
+    """Return the stored names that every dataset has, and those that only some have."""
+    names = [set(item.column_names) for item in datasets]
+    common = set.intersection(*names)
+    return common, sorted(set.union(*names) - common)
+
+
+def merged_info(infos: Sequence[DatasetInfo], columns: Collection[str]) -> DatasetInfo:
+    """Return the description of several datasets in one, with the state fields in ``columns``.
+
+    Raises:
+        UserError: They come from different environments, or actions or fields differ in shape.
+    """
+    environments = {item.environment for item in infos if item.environment}
+    if len(environments) > 1:
+        raise UserError("the datasets come from different environments; merge those of one")
+    names = [name for name in infos[0].fields if f"{STATE}{name}" in columns]
+    known = [name for name in names if all(name in item.fields for item in infos)]
+    return replace(
+        infos[0],
+        environment=next(iter(environments), ""),
+        action=_merged_field("action", [item.action for item in infos]),
+        fields={name: _merged_field(name, [item.fields[name] for item in infos]) for name in known},
+    )
+
+
+def _merged_field(name: str, items: Sequence[Field]) -> Field:
+    """Return documentation that holds for all: equal texts, and bounds around all bounds."""
+    first = items[0]
+    if any(item.shape != first.shape for item in items):
+        shapes = " and ".join(sorted({str(list(item.shape)) for item in items}))
+        raise UserError(f"{name} has the shapes {shapes}; merge datasets in which it is the same")
+    low, high = [item.low for item in items], [item.high for item in items]
+    return Field(
+        shape=first.shape,
+        unit=_agreed([item.unit for item in items], "unknown"),
+        meaning=_agreed([item.meaning for item in items], ""),
+        frame=_agreed([item.frame for item in items], ""),
+        low=_outermost(np.minimum, low),
+        high=_outermost(np.maximum, high),
+    )
+
+
+def _agreed(texts: Sequence[str], otherwise: str) -> str:
+    return texts[0] if len(set(texts)) == 1 else otherwise
+
+
+def _outermost(
+    further: np.ufunc, bounds: Sequence[tuple[float, ...] | None]
+) -> tuple[float, ...] | None:
+    known = [np.array(item, np.float64) for item in bounds if item is not None]
+    if len(known) < len(bounds):
+        return None
+    return tuple(reduce(further, known).tolist())
 
 
 def _corruption(action: str, config: DataConfig) -> Corruption | None:
@@ -172,9 +231,21 @@ def _corruption(action: str, config: DataConfig) -> Corruption | None:
     return Corruption(config.kind, config.rate, config.scale, config.seed)
 
 
-def _drawn(datasets: Sequence[Dataset], config: DataConfig) -> Iterator[Episode]:
+def _drawn(
+    datasets: Sequence[Dataset], config: DataConfig, common: Collection[str]
+) -> Iterator[Episode]:
     for dataset in datasets:
-        yield from episodes_of(dataset, config.label)
+        for episode in episodes_of(dataset, config.label):
+            kept = {name for name in episode.columns if f"{EXTRA}{name}" in common}
+            if config.label is not None:
+                kept.add(REWARD)
+            state = {
+                name: partial(episode.state.__getitem__, name)
+                for name in episode.state
+                if f"{STATE}{name}" in common
+            }
+            columns = {name: episode.columns[name] for name in episode.columns if name in kept}
+            yield replace(episode, state=LazyColumns(state), columns=columns)
 
 
 def _told(episodes: Iterable[Episode], bar: Any) -> Iterator[Episode]:

@@ -49,20 +49,27 @@ def label(data: str | Path, config: LabelConfig) -> Path:
     kept = reward_folder(dataset, config.label)
     making = kept.with_suffix(".making")
     # What lies behind an earlier label stays as it is until the new label is there.
-    if making.exists():
-        shutil.rmtree(making)
+    _remove(making)
     making.mkdir(parents=True)
     try:
         made = make_reward(options, config.provider, making, task, sample)
         with progress_bar(len(dataset), "label", " transitions") as bar:
             path = write_labels(dataset, config.label, made, bar.update)
-        shutil.rmtree(kept, ignore_errors=True)
+        _remove(kept)
         making.rename(kept)
     finally:
         for folder in (making, kept):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()  # a reward without code keeps nothing
     return path
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder; of a link only the link itself, never what it leads to."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def run(data: str, values: dict[str, Any]) -> Path:

@@ -1,6 +1,7 @@
 """``embodied data`` on every format: convert, filter, split, merge, corrupt and info."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ import yaml
 
 from embodied.cli import main
 from embodied.dataset import Dataset
+from embodied.errors import UserError
 from embodied.formats import open_dataset
 from embodied.formats.convert import convert
 from embodied.formats.writers import WRITERS, writer
 from embodied.labels import write_labels
 from embodied.stages import data as stage
+from embodied.stages.label import LabelConfig, label
 from embodied.transforms import REWARD
 from embodied.types import Score
 from tests.embodied.formats import lerobot_layout, written
@@ -207,3 +210,37 @@ def test_it_holds_one_episode_at_a_time(here, monkeypatch):
     monkeypatch.setattr("embodied.stages.data.Dataset", lambda path: None)
     data("merge", "native", "native", "output=x")
     assert len(written_) == 8
+
+
+def test_merge_keeps_common_columns_and_bounds_around_all(here, capsys):
+    info = written.info()
+    size = info.action.shape[0]
+    wide = replace(info.action, low=(-9.0,) * size, high=(0.5,) * size, meaning="Another.")
+    bare = [
+        replace(item, columns={k: v for k, v in item.columns.items() if k != "success"}, state={})
+        for item in written.episodes()
+    ]
+    writer("native")(here / "bare", replace(info, environment="", action=wide, fields={}), bare)
+    data("merge", "bare", "native", "output=both")
+    both = Dataset("both")
+    assert both.num_episodes == 8
+    assert both.info.environment == info.environment
+    high = np.maximum(0.5, info.action.high).tolist()
+    assert (list(both.info.action.low), list(both.info.action.high)) == ([-9.0] * size, high)
+    assert (both.info.action.meaning, dict(both.info.fields)) == ("", {})
+    told = capsys.readouterr().out
+    assert "left out, as not every dataset has it: column.success, state." in told
+    assert not both.has("column.success")
+
+
+def test_a_link_where_a_label_is_made_is_removed_and_not_followed(here):
+    (here / "other").mkdir()
+    (here / "other" / "kept.txt").write_text("mine")
+    making = here / "native" / "labels" / "default.making"
+    for target in (here / "other", here / "nowhere"):
+        making.symlink_to(target)
+        with pytest.raises(UserError):
+            label("native", LabelConfig(reward={"name": "no such reward"}, provider={}))
+        assert not making.exists()
+        assert not making.is_symlink()
+    assert (here / "other" / "kept.txt").read_text() == "mine"

@@ -186,3 +186,14 @@ def test_it_resists_picking_the_luckiest_candidate():
     single, mean, careful = np.mean(picked, axis=0)
     assert single < mean < careful
     assert careful > single + 1.0
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int64])
+def test_a_corrupted_reward_of_whole_numbers_becomes_a_float(dataset, dtype):
+    episode = dataset.episode(0)
+    columns = {"environment_reward": np.zeros(len(episode.action), dtype)}
+    corruption = Corruption("reward", 1.0, 0.01)
+    (found,) = corrupt_episodes(dataset, [replace(episode, columns=columns)], corruption)
+    values = found.columns["environment_reward"]
+    assert values.dtype == np.float32
+    assert 0 < np.abs(values).max() <= 0.3

@@ -174,3 +174,27 @@ def test_environment_arguments_that_are_no_json_are_told(tmp_path, text):
         file["data"].attrs["env_args"] = text
     with pytest.raises(UserError, match="env_args"):
         read(path, tmp_path / "native")
+
+
+def test_d4rl_rewards_may_be_a_column(tmp_path):
+    path = write_d4rl(tmp_path / "a.hdf5", "..T", rewards=np.arange(3.0)[:, None])
+    reward = read(path, tmp_path / "native").column("column.environment_reward")
+    assert np.asarray(reward).tolist() == [0, 1, 2]
+
+
+def test_robomimic_s_flat_vector_and_a_field_called_observation_are_both_kept(tmp_path):
+    path = write_robomimic(tmp_path / "a.hdf5", lengths=(2,), next_obs=False)
+    with h5py.File(path, "a") as file:
+        for number, name in enumerate(("flat", "observation")):
+            file[f"data/demo_0/obs/{name}"] = np.full((2, 1), float(number))
+    dataset = read(path, tmp_path / "native")
+    assert not np.asarray(dataset.column("observation")).any()
+    assert np.asarray(dataset.column("state.observation")).all()
+
+
+def test_two_demonstrations_of_one_number_are_refused(tmp_path):
+    path = write_robomimic(tmp_path / "a.hdf5")
+    with h5py.File(path, "a") as file:
+        file.copy("data/demo_0", "data/demo_00")
+    with pytest.raises(UserError, match="demo_0 and demo_00"):
+        read(path, tmp_path / "native")

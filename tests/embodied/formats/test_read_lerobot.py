@@ -143,3 +143,34 @@ def test_templates_are_filled_without_python_s_format():
     assert fill("v/{video_key}/chunk-{chunk_index:03d}.mp4", values) == "v/a.b/chunk-003.mp4"
     with pytest.raises(UserError):
         fill("{video_key:03d}", values)
+
+
+@pytest.mark.parametrize(
+    ("name", "clash"),
+    [("observation.front", "observation.images.front"), ("environment_reward", "next.reward")],
+)
+def test_features_that_would_share_a_name_are_refused(tmp_path, name, clash):
+    folder = write_lerobot_v21(tmp_path / "v21", lengths=(3,))
+    info = read_json(folder / "meta" / "info.json")
+    feature = {"dtype": "float32", "shape": [1], "names": None}
+    change_json(folder / "meta" / "info.json", features={**info["features"], name: feature})
+    rewrite(
+        folder / "data/chunk-000/episode_000000.parquet",
+        lambda table: with_column(table, name, np.zeros(3, np.float32)),
+    )
+    with pytest.raises(UserError, match="would both be called") as caught:
+        read(folder, tmp_path / "native")
+    assert name in str(caught.value)
+    assert clash in str(caught.value)
+
+
+def test_frames_follow_an_end_within_an_episode(tmp_path):
+    folder = write_lerobot_v21(tmp_path / "v21", lengths=(4,))
+    rewrite(
+        folder / "data/chunk-000/episode_000000.parquet",
+        lambda table: with_column(table, "next.done", [False, True, False, True]),
+    )
+    dataset = read(folder, tmp_path / "native")
+    assert dataset.episode_lengths.tolist() == [2, 2]
+    grey = dataset.column("state.front")[:].mean((1, 2, 3))
+    np.testing.assert_allclose(grey, [20, 60, 60, 100, 140, 140], atol=4)

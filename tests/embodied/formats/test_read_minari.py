@@ -155,3 +155,23 @@ def test_rows_that_minari_would_not_read_are_an_error(tmp_path):
         writer.write_batch(batch.slice(2))
     with pytest.raises(UserError, match="2 batches"):
         read(folder, tmp_path / "native")
+
+
+@pytest.mark.parametrize("name", ["environment_reward", "success"])
+def test_an_info_does_not_replace_the_reward(tmp_path, name):
+    folder = write_minari(tmp_path / "toy")
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        for index, rows in enumerate((4, 3)):
+            file[f"episode_{index}/infos/{name}"] = np.full(rows, 9.0)
+    dataset = read(folder, tmp_path / "native")
+    assert np.asarray(dataset.true_reward()).tolist() == [0, 1 / 7, 2 / 7, 0, 1 / 7]
+    assert np.asarray(dataset.column(f"column.infos.{name}")).tolist() == [9.0] * 5
+
+
+def test_terminations_must_fit_the_actions(tmp_path):
+    folder = write_minari(tmp_path / "toy")
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_0/terminations"]
+        file["episode_0/terminations"] = np.zeros(2, bool)
+    with pytest.raises(UserError, match="2 terminal flags for 3 actions"):
+        read(folder, tmp_path / "native")

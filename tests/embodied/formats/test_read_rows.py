@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embodied.errors import UserError
-from embodied.formats.rows import OBSERVATION, Steps, episode_from_rows
+from embodied.formats.rows import OBSERVATION, Steps, episode_from_rows, split_at_ends
 from embodied.formats.source import ActionRange, Counts, check_size, stored_names
 
 
@@ -120,3 +122,49 @@ def test_what_an_episode_may_take_is_limited():
     check_size(__file__, "x", (2**27,), np.float64)
     with pytest.raises(UserError, match="GiB"):
         check_size(__file__, "x", (2**40, 2**40), np.float64)
+
+
+def test_a_field_called_observation_is_one_of_several():
+    observed = {name: np.full((3, 1), i) * 1.0 for i, name in enumerate(("goal", "observation"))}
+    (episode,) = episode_from_rows(Steps(observed=observed, action=np.zeros((2, 1))), Counts())
+    assert episode.observation.tolist() == [[0, 1]] * 3
+    assert sorted(episode.state) == ["goal", "observation"]
+
+
+def test_numbers_come_in_native_order_and_of_at_most_8_bytes():
+    given_ = Steps(
+        observed={OBSERVATION: np.arange(3, dtype=">f4")[:, None]},
+        action=np.ones((2, 1), np.longdouble),
+        columns={"environment_reward": np.ones((2, 1), ">i4"), "success": np.ones((2, 1), bool)},
+    )
+    (episode,) = episode_from_rows(given_, Counts())
+    assert (episode.observation.dtype.str, episode.action.dtype) == ("<f4", np.float64)
+    assert episode.observation[:, 0].tolist() == [0, 1, 2]
+    assert episode.columns["environment_reward"].dtype.str == "<i4"
+    assert {values.shape for values in episode.columns.values()} == {(2,)}
+
+
+def test_several_rewards_per_step_are_refused():
+    given_ = replace(steps(3, 2), columns={"environment_reward": np.zeros((2, 3))})
+    with pytest.raises(UserError, match="one number per step"):
+        list(episode_from_rows(given_, Counts()))
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_an_end_within_the_steps_ends_an_episode(last):
+    terminal, timeout = np.array([False, True, False, False]), np.array([0, 0, 0, 1])
+    counts = Counts()
+    first, second = (
+        episode
+        for part in split_at_ends(steps(4 + last, 4), terminal, timeout)
+        for episode in episode_from_rows(part, counts)
+    )
+    assert first.observation[:, 0].tolist() == [0, 1, 2 if last else 1]
+    assert second.observation[:, 0].tolist() == [2, 3, 4][: 2 + last]
+    assert (first.terminated, second.terminated) == (True, False)
+    assert (counts.terminated, counts.truncated, counts.cut) == (1, 1, 0)
+
+
+def test_end_flags_must_fit_the_actions():
+    with pytest.raises(UserError, match="3 terminal flags for 4 actions"):
+        list(split_at_ends(steps(5, 4), np.zeros(3), np.zeros(4)))
