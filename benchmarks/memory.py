@@ -73,7 +73,7 @@ def watch(command: list[str], environment: dict[str, str]) -> tuple[int, dict[st
             found = memory(process.pid)
         except OSError:
             break
-        peaks = {key: max(value, peaks.get(key, 0)) for key, value in found.items()}
+        peaks |= {key: max(value, peaks.get(key, 0)) for key, value in found.items()}
         time.sleep(0.1)
     return process.wait(), peaks, time.perf_counter() - begin
 

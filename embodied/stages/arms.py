@@ -129,15 +129,7 @@ def make_groups(
 ) -> list[Group]:
     """Build the learners of the policy and its controls."""
     low, high = common_bounds(datasets)
-    sources = [
-        Source(
-            observation=item.column("observation"),
-            action=item.column("action"),
-            terminated=item.column("terminated"),
-            episode_starts=item.episode_starts,
-        )
-        for item in datasets
-    ]
+    sources = [source_of(item) for item in datasets]
     normalisers = [Normaliser.fit(source, low, high) for source in sources]
     if compiled:
         torch.compiler.reset()  # what a sweep compiled before counts against torch's limit
@@ -169,6 +161,16 @@ def make_groups(
         data = on_device(sources, normalisers, learners, device)
         groups.append(Group(algorithm, arms, learner, data, normalisers))
     return groups
+
+
+def source_of(dataset: Dataset) -> Source:
+    """Return what the engine reads of a dataset; nothing is copied."""
+    return Source(
+        observation=dataset.column("observation"),
+        action=dataset.column("action"),
+        terminated=dataset.column("terminated"),
+        episode_starts=dataset.episode_starts,
+    )
 
 
 def common_bounds(datasets: Sequence[Dataset]) -> tuple[tuple[float, ...], tuple[float, ...]]:
