@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+MAX_DRAWS = 2**22  # numbers drawn at once: a dataset may have a million episodes
 Outcomes = Sequence[npt.NDArray[np.floating[Any]]]  # one array of episode values per training seed
 
 
@@ -32,15 +33,23 @@ def bootstrap_interval(
     estimates = np.zeros(resamples)
     for slot in drawn:
         # Fresh episodes for every slot: a seed that is drawn twice brings two resampled means.
-        means = [
-            values[rng.integers(0, len(values), (resamples, len(values)))].mean(1)
-            for values in arrays
-        ]
+        means = [_resampled_means(values, resamples, rng) for values in arrays]
         estimates += np.stack(means)[slot, np.arange(resamples)]
     estimates /= len(arrays)
     tail = 100.0 * (1.0 - level) / 2.0
     low, high = np.percentile(estimates, [tail, 100.0 - tail])
     return float(low), float(high)
+
+
+def _resampled_means(
+    values: npt.NDArray[np.float64], resamples: int, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Return the means of samples drawn with replacement, a bounded number of draws at a time."""
+    rows = max(1, MAX_DRAWS // len(values))
+    counts = [min(rows, resamples - start) for start in range(0, resamples, rows)]
+    return np.concatenate(
+        [values[rng.integers(0, len(values), (n, len(values)))].mean(1) for n in counts]
+    )
 
 
 def summary(outcomes: Outcomes, *, with_iqm: bool = False) -> dict[str, Any]:
