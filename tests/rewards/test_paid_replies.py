@@ -63,7 +63,8 @@ def test_another_run_does_not_pay_for_the_same_question(make, server, good):
     server.body = body(json.dumps(f"```python\n{good}```"))
     first, again = make("first"), make("second")
     assert server.requests == 1
-    assert again.provenance() == first.provenance()
+    # The second was made later, if only by a moment.
+    assert {**again.provenance(), "date": ""} == {**first.provenance(), "date": ""}
     make("third", model="another")
     assert server.requests == 2
 
