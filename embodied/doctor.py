@@ -80,7 +80,7 @@ def check_rendering() -> Finding:
 def check_extras() -> Finding:
     """Look for the packages of the extras."""
     extras = {"av": "report", "matplotlib": "report", "stable_baselines3": "sb3"}
-    extras |= {"tensorboard": "tensorboard"}
+    extras |= {"tensorboard": "tensorboard", "transformers": "transformers"}
     absent = sorted({extra for name, extra in extras.items() if not importlib.util.find_spec(name)})
     if not absent:
         return Finding("extras", "ok", ", ".join(sorted(set(extras.values()))))
@@ -104,7 +104,10 @@ def check_providers() -> Finding:
         "language model",
         "ok",
         f"recorded replies for {'; '.join(known)}",
-        "any other sentence: provider=openai provider.base_url=URL provider.model=NAME",
+        "any other sentence: provider=openai provider.base_url=URL provider.model=NAME (any "
+        "OpenAI-compatible server), provider=anthropic provider.model=NAME (key: "
+        f"$ANTHROPIC_API_KEY, {'set' if os.environ.get('ANTHROPIC_API_KEY') else 'not set'}), or "
+        "provider=transformers provider.path=FOLDER (a model on this machine)",
     )
 
 

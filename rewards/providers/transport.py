@@ -7,7 +7,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -44,17 +44,24 @@ class Answer:
     retry_after: str | None
 
 
-def post(url: str, body: bytes, key: str | None, limits: Limits) -> Answer:
+def post(
+    url: str, body: bytes, headers: Mapping[str, str], key: str | None, limits: Limits
+) -> Answer:
     """Send JSON and return the answer, whatever its status.
+
+    Args:
+        url: Where to.
+        body: The JSON.
+        headers: What the wire format needs, with the key among it.
+        key: What has to be struck out of the answer; None where no key was sent.
+        limits: The bounds of the call.
 
     Raises:
         UserError: The server cannot be reached, is too slow, hangs up, or sends too much.
     """
     parts = urlsplit(url)
     host = parts.netloc
-    headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    if key is not None:
-        headers["Authorization"] = f"Bearer {key}"
+    sent = {"Content-Type": "application/json", "Accept": "application/json", **headers}
     connection = _connection(url, limits)
     try:
         with _deadline(connection, limits.timeout_s) as expired:
@@ -69,7 +76,7 @@ def post(url: str, body: bytes, key: str | None, limits: Limits) -> Answer:
                 raise TimeoutError
             connection.sock.settimeout(limits.timeout_s)
             content, status, retry_after = _exchange(
-                connection, parts.path, body, headers, limits.max_response_bytes
+                connection, parts.path, body, sent, limits.max_response_bytes
             )
             if expired.is_set():
                 raise TimeoutError

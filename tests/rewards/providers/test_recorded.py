@@ -4,9 +4,10 @@ import pytest
 
 import rewards.providers.recorded as recorded
 from embodied.errors import UserError
+from rewards.images import image_part
 from rewards.prompt import build_messages, prompt_hash
 from rewards.providers.base import NoReplyError
-from rewards.providers.recorded import RecordedProvider, write_record
+from rewards.providers.recorded import RecordedProvider, keep_reply, write_record
 
 
 def test_a_kept_reply_answers_exactly_its_prompt(task, tmp_path):
@@ -61,6 +62,35 @@ def test_a_changed_record_is_refused(task, tmp_path, change):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(UserError, match="restore or remove"):
         RecordedProvider(tmp_path).complete(build_messages("push the cube", task))
+
+
+def test_several_samples_of_one_prompt_are_kept_apart(task, tmp_path):
+    messages = build_messages("push the cube", task)
+    for sample in (0, 2):
+        keep_reply(tmp_path, messages, f"reply {sample}", sample)
+    provider = RecordedProvider(tmp_path)
+    found = provider.complete_many([messages] * 3, None, [0, 1, 2])
+    assert (found[0].text, found[2].text) == ("reply 0", "reply 2")
+    assert isinstance(found[1], NoReplyError)
+    assert provider.complete(messages, None, 2) == found[2]
+    with pytest.raises(UserError, match="never replaced"):
+        keep_reply(tmp_path, messages, "another", 2)
+    assert provider.instructions("push") == ["push the cube"]
+
+
+def test_a_dialogue_with_an_image_is_kept_without_its_bytes(task, tmp_path):
+    image = tmp_path / "frame.png"
+    image.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100_000))
+    look = [{"type": "text", "text": "It looks like this."}, image_part(image)]
+    dialogue = [*build_messages("push the cube", task), {"role": "user", "content": look}]
+    path = keep_reply(tmp_path / "kept", dialogue, "a reply to it")
+    assert path.stat().st_size < 20_000
+    assert json.loads(path.read_text())["instruction"] == "push the cube"
+    provider = RecordedProvider(tmp_path / "kept")
+    assert provider.complete(dialogue).text == "a reply to it"
+    image.write_bytes(image.read_bytes() + b"x")
+    with pytest.raises(NoReplyError, match='no recorded reply for the instruction "push the cube"'):
+        provider.complete(dialogue)
 
 
 @pytest.fixture

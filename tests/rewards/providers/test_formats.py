@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embodied.errors import UserError
-from rewards.providers.base import Ledger
+from rewards.providers.budget import Budget, Caps
+from rewards.providers.http_status import retry_after_seconds
 from rewards.providers.openai_http import (
     OpenAIConfig,
     OpenAIProvider,
     parse_reply,
-    retry_after_seconds,
 )
 
 
@@ -79,18 +79,18 @@ calls = st.lists(
 
 @given(calls, st.floats(0, 0.1), st.floats(0, 20), st.floats(0, 20))
 def test_no_order_of_calls_passes_the_spend_cap(calls, cap, input_price, output_price):
-    ledger = Ledger(1000, cap, input_price, output_price)
+    budget = Budget(Caps(1000, None, cap, None, input_price, output_price))
     spent = 0.0
     for size, longest, part, settled in calls:
+        tokens = {"prompt_tokens": int(size * part), "completion_tokens": int(longest * part)}
         try:
-            ledger.reserve(size, longest)
+            with budget.charge(size, longest) as charge:
+                if settled:
+                    charge.settle(tokens)
         except UserError:
             continue
-        tokens = {"prompt_tokens": int(size * part), "completion_tokens": int(longest * part)}
         spent += (
             tokens["prompt_tokens"] * input_price + tokens["completion_tokens"] * output_price
         ) / 1e6
-        if settled:
-            ledger.settle(tokens)
     assert spent <= cap * (1 + 1e-9) + 1e-12
-    assert spent <= ledger.cost + 1e-9
+    assert spent <= budget.cost + 1e-9

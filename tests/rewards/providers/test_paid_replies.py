@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embodied.errors import UserError
-from rewards.providers.openai_http import OpenAIProvider
+from rewards.providers.openai_http import WIRE, OpenAIProvider
 from rewards.providers.transport import strike
 from rewards.text2reward import generate
 
@@ -83,7 +84,7 @@ def test_an_answer_survives_a_kill_before_it_is_parsed(make, server, good, monke
 
     server.body = body(json.dumps(f"```python\n{good}```"))
     with monkeypatch.context() as patch:
-        patch.setattr("rewards.providers.openai_http.parse_reply", kill)
+        patch.setattr("rewards.providers.openai_http.WIRE", replace(WIRE, parse=kill))
         with pytest.raises(KeyboardInterrupt):
             make("first")
     make("second")
