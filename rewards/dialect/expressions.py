@@ -45,6 +45,7 @@ COMPARISONS: Mapping[type[ast.cmpop], str] = {
     ast.Eq: "equal",
     ast.NotEq: "not_equal",
 }
+PLAIN = "use assignments of arithmetic, comparisons and np functions, and one return"
 HINTS: Mapping[type[ast.AST], str] = {
     ast.BoolOp: "write np.logical_and(a, b) or (a) & (b), np.logical_or(a, b) or (a) | (b)",
     ast.Not: "write ~(a) or np.logical_not(a)",
@@ -111,7 +112,8 @@ class Expressions:
 
     def _constant(self, node: ast.Constant) -> Node:
         if not isinstance(node.value, bool | int | float):
-            raise Refusal(f"a {type(node.value).__name__} is not a number here")
+            name = type(node.value).__name__
+            raise Refusal(f"a {name} is not a number here", "write a plain number such as 0.5")
         return rules.number(node.value)
 
     def _name(self, node: ast.Name) -> Node:
@@ -140,6 +142,8 @@ class Expressions:
         return self._input("state" if source == "state" else "next_state", name, self.fields[name])
 
     def _input(self, source: Any, name: str, field: Field) -> Input:
+        if 0 in field.shape:
+            raise Refusal(f"{name or source} holds no elements", "read another field")
         value = Input(source, name, Type(tuple(field.shape), batched=True))
         return self.inputs.setdefault((source, name), value)
 
@@ -206,8 +210,13 @@ class Expressions:
         function = FUNCTIONS.get(dotted.removeprefix("np.")) if dotted.startswith("np.") else None
         if function is None:
             name = dotted.removeprefix("np.")
-            hint = f"write {FUNCTIONS[name].usage}" if name in FUNCTIONS else "use a listed one"
-            raise Refusal(f"the function {dotted[:40]!r} is not listed", hint)
+            hint = (
+                f"write {FUNCTIONS[name].usage}"
+                if name in FUNCTIONS
+                else "use a listed function of np"
+            )
+            what = f"the function {dotted[:40]!r}" if dotted else "what is called here"
+            raise Refusal(f"{what} is not listed", hint)
         if any(isinstance(argument, ast.Starred) for argument in node.args):
             raise Refusal("starred arguments are not part of the dialect", "write them out")
         axis, keepdims, positional = _options(node, function.rule)
@@ -251,13 +260,20 @@ def _options(node: ast.Call, rule: str) -> tuple[int | None, bool, list[ast.expr
     for keyword in node.keywords:
         if keyword.arg == "axis" and axis is None and (reduces or rule == "join"):
             axis = index_number(keyword.value)
-        elif keyword.arg == "keepdims" and reduces and isinstance(keyword.value, ast.Constant):
-            keepdims = keyword.value.value is True
+        elif keyword.arg == "keepdims" and reduces:
+            keepdims = _truth(keyword.value)
         else:
-            raise Refusal(f"the argument {keyword.arg or '**'!r} is not available here")
+            given = (keyword.arg or "**")[:40]
+            raise Refusal(f"the argument {given!r} is not available here", "leave it out")
     return axis, keepdims, positional
+
+
+def _truth(node: ast.expr) -> bool:
+    if not (isinstance(node, ast.Constant) and isinstance(node.value, bool)):
+        raise Refusal("keepdims is neither True nor False", "write keepdims=True")
+    return node.value
 
 
 def refuse_node(node: ast.AST) -> NoReturn:
     """Refuse a node that is on no list, in words."""
-    raise Refusal(f"{type(node).__name__} is not part of the dialect", HINTS.get(type(node), ""))
+    raise Refusal(f"{type(node).__name__} is not part of the dialect", HINTS.get(type(node), PLAIN))

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import ast
-import io
 import re
-import tokenize
-import unicodedata
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from embodied.types import Field
 from rewards.dialect import rules
 from rewards.dialect.errors import DialectError, Refusal
 from rewards.dialect.expressions import Expressions, refuse_node
-from rewards.dialect.tree import Constant, Input, Local, Node, total_width
+from rewards.dialect.plan import Plan, build
+from rewards.dialect.text import tree_of
+from rewards.dialect.tree import Constant, Input, Local, Node
 
 DIALECT_VERSION = 1
 SIGNATURE = "def reward(state, action, next_state):"
 RETURN = 'return total, {"name": term, ...}'
 RESERVED = frozenset({"state", "action", "next_state", "np", "reward"})
-MAX_SOURCE = 12_000  # characters
-MAX_NODES = 3_000
-MAX_DEPTH = 60
 MAX_STATEMENTS = 200
 MAX_TERMS = 32
+# Additions per transition, about; at this limit 65,536 transitions take less than a second.
+MAX_WORK = 20_000
 TERM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 
 
@@ -52,11 +50,15 @@ class Program:
         """Names of the fields that are read of ``state`` or ``next_state``, sorted."""
         return tuple(sorted({entry.name for entry in self.inputs if entry.name}))
 
+    @cached_property
+    def plan(self) -> Plan:
+        """The steps that compute the total and the terms."""
+        return build(self.statements, [self.total, *(term for _, term in self.terms)])
+
     @property
     def width(self) -> int:
-        """Elements per transition of all intermediate values together, to size chunks by."""
-        results = (*self.statements, self.total, *(term for _, term in self.terms))
-        return sum(total_width(node) for node in (*self.inputs, *results))
+        """Elements per transition of everything that is kept at one time, to size chunks by."""
+        return self.plan.width
 
 
 def parse(source: str, fields: Mapping[str, Field], action: Field) -> Program:
@@ -68,15 +70,17 @@ def parse(source: str, fields: Mapping[str, Field], action: Field) -> Program:
         action: The action, ``[N, *shape]``.
 
     Raises:
-        DialectError: The code is outside the dialect; it names the line, the reason and a way out.
+        DialectError: The code is outside the dialect, or computes too much; it names the line, the
+            reason and a way out.
     """
-    function = _function(_tree(source))
+    function = _function(tree_of(source))
     expressions = Expressions(fields, action)
     body = function.body
     if _is_docstring(body[0]):
         body = body[1:]
     if not body or len(body) > MAX_STATEMENTS:
-        raise DialectError(function.lineno, "the function is empty or too long")
+        hint = f"write 1 to {MAX_STATEMENTS} lines, the last one {RETURN}"
+        raise DialectError(function.lineno, "the function is empty or too long", hint)
     slots: list[Node] = []
     for statement in body[:-1]:
         try:
@@ -89,57 +93,16 @@ def parse(source: str, fields: Mapping[str, Field], action: Field) -> Program:
         raise DialectError(body[-1].lineno, refusal.reason, refusal.hint) from None
     inputs = tuple(expressions.inputs.values())
     if not inputs:
-        raise DialectError(body[-1].lineno, "the reward reads neither a field nor the action")
-    return Program(source, tuple(slots), total, terms, inputs)
-
-
-def _tree(source: str) -> ast.Module:
-    """Return Python's tree of a source that is short, plain and shallow enough to walk."""
-    if not source.strip() or len(source) > MAX_SOURCE:
-        raise DialectError(0, f"the source is empty or longer than {MAX_SOURCE} characters")
-    for number, line in enumerate(source.split("\n"), start=1):
-        for character in line:
-            if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and (
-                character not in "\t\r"
-            ):
-                raise DialectError(number, f"the character U+{ord(character):04X} is not allowed")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
-    except SyntaxError as error:
-        raise DialectError(error.lineno or 0, f"Python syntax error: {error.msg}") from None
-    except (ValueError, RecursionError, MemoryError, OverflowError):
-        raise DialectError(0, "the source is too deeply nested or not Python") from None
-    _check_size(tree)
-    _check_names(source)
-    return tree
-
-
-def _check_size(tree: ast.Module) -> None:
-    """Bound the number of nodes and their depth without recursion."""
-    level: list[ast.AST] = [tree]
-    nodes = depth = 0
-    while level:
-        nodes += len(level)
-        depth += 1
-        if nodes > MAX_NODES or depth > MAX_DEPTH:
-            line = getattr(level[0], "lineno", 0)
-            raise DialectError(line, "the code is too long or too deeply nested", "simplify it")
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
-
-
-def _check_names(source: str) -> None:
-    """Refuse names that Python would fold into others (NFKC) and names of Python's machinery."""
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type != tokenize.NAME:
-            continue
-        if not token.string.isascii() or token.string.startswith("_"):
-            raise DialectError(
-                token.start[0],
-                f"the name {token.string[:40]!r} is not allowed",
-                "use plain ASCII names that do not start with an underscore",
-            )
+        hint = "read next_state.<field>"
+        raise DialectError(body[-1].lineno, "the reward reads neither a field nor the action", hint)
+    program = Program(source, tuple(slots), total, terms, inputs)
+    if program.plan.work > MAX_WORK:
+        raise DialectError(
+            function.lineno,
+            f"the code computes too much: {program.plan.work} operations per transition",
+            f"keep it within {MAX_WORK}; use smaller vectors or fewer of them",
+        )
+    return program
 
 
 def _function(tree: ast.Module) -> ast.FunctionDef:
@@ -182,8 +145,9 @@ def _is_docstring(statement: ast.stmt) -> bool:
 
 def _assign(statement: ast.stmt, expressions: Expressions, slots: list[Node]) -> None:
     """Translate ``name = value`` or ``name += value``; both bind a new value to the name."""
-    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target = statement.targets[0]
+    target: ast.expr | None
+    if isinstance(statement, ast.Assign):
+        target = statement.targets[0] if len(statement.targets) == 1 else None
     elif isinstance(statement, ast.AugAssign):
         target = statement.target
     elif isinstance(statement, ast.If | ast.For | ast.While):
@@ -224,7 +188,8 @@ def _returned(
         if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
             raise Refusal("a term is not named by a plain string", f"write {RETURN}")
         if not TERM_NAME.fullmatch(key.value) or key.value in terms:
-            raise Refusal(f"the term name {key.value[:40]!r} is not plain or occurs twice")
+            hint = "use other letters, digits and underscores for each term"
+            raise Refusal(f"the term name {key.value[:40]!r} is not plain or occurs twice", hint)
         terms[key.value] = _per_transition(expressions.translate(value), f"the term {key.value!r}")
     if not 1 <= len(terms) <= MAX_TERMS:
         raise Refusal(f"there must be 1 to {MAX_TERMS} named terms", f"write {RETURN}")

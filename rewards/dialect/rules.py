@@ -20,6 +20,7 @@ MAX_WIDTH = 256  # elements per transition of any intermediate value
 MAX_NUMBER = 1e6  # magnitude of a number in the source
 MAX_FOLDED = 1e12  # magnitude of a number computed from numbers of the source
 MAX_EXPONENT = 8.0
+FAST_POWERS = {2.0: "square", 0.5: "sqrt"}  # NumPy's own ``**`` takes these functions, too
 SCALAR = Type((), batched=False)
 
 
@@ -74,6 +75,8 @@ def power(base: Node, exponent: Node) -> Node:
     assert isinstance(exponent.value, float)
     if abs(exponent.value) > MAX_EXPONENT:
         raise Refusal("an exponent is too large", f"keep it within {MAX_EXPONENT:g}")
+    if exponent.value in FAST_POWERS:
+        return elementwise(FAST_POWERS[exponent.value], (base,))
     return elementwise("power", (base, exponent))
 
 
@@ -130,7 +133,9 @@ def join(function: str, values: Sequence[Node]) -> Node:
 def cross(left: Node, right: Node) -> Node:
     """Take the cross product of two batches of 3-vectors."""
     if any(node.type.shape != (3,) or not node.type.batched for node in (left, right)):
-        raise Refusal(f"np.cross needs two [N, 3] and got {left.type} and {right.type}")
+        raise Refusal(
+            f"np.cross needs two [N, 3] and got {left.type} and {right.type}", "give it two"
+        )
     return Call("cross", (to_float(left), to_float(right)), Type((3,), batched=True))
 
 
@@ -138,21 +143,29 @@ def index(value: Node, items: Sequence[int | slice | None]) -> Node:
     """Index the axes behind the batch axis with numbers, slices and new axes."""
     sizes = list(value.type.shape)
     if sum(item is not None for item in items) > len(sizes):
-        raise Refusal(f"too many indices for {value.type}")
+        raise Refusal(f"too many indices for {value.type}", "write one for each axis")
     shape: list[int] = []
+    taken: list[int | range | None] = []
     for item in items:
         if item is None:
             shape.append(1)
+            taken.append(None)
             continue
         size = sizes.pop(0)
         if isinstance(item, slice):
-            shape.append(len(range(*item.indices(size))))
-        elif not -size <= item < size:
-            raise Refusal(f"index {item} is outside an axis of size {size} in {value.type}")
+            part = range(*item.indices(size))
+            shape.append(len(part))
+            taken.append(part)
+        elif -size <= item < size:
+            taken.append(item % size)
+        else:
+            raise Refusal(
+                f"index {item} is outside an axis of size {size} in {value.type}", "count from 0"
+            )
     if 0 in shape:
-        raise Refusal(f"a slice takes nothing from {value.type}")
+        raise Refusal(f"a slice takes nothing from {value.type}", "count from 0")
     _check_width((*shape, *sizes))
-    return Index(value, tuple(items), replace(value.type, shape=(*shape, *sizes)))
+    return Index(value, tuple(taken), replace(value.type, shape=(*shape, *sizes)))
 
 
 def to_float(value: Node) -> Node:
@@ -191,7 +204,10 @@ def broadcast(types: Sequence[Type]) -> tuple[tuple[int, ...], bool]:
 
 def _check_width(shape: tuple[int, ...]) -> None:
     if math.prod(shape) > MAX_WIDTH or len(shape) > 4:
-        raise Refusal(f"a value would hold {math.prod(shape)} elements per transition")
+        raise Refusal(
+            f"a value would hold {math.prod(shape)} elements per transition",
+            f"keep it within {MAX_WIDTH} elements and 4 axes",
+        )
 
 
 def _fold(call: Call) -> Node:
@@ -199,12 +215,14 @@ def _fold(call: Call) -> Node:
     values = [node.value for node in call.arguments if isinstance(node, Constant)]
     if len(values) < len(call.arguments):
         return call
+    result = np.empty(call.type.shape, bool if call.type.boolean else float)
     with np.errstate(all="ignore"):
-        result = np.asarray(NUMPY[call.function](*(np.asarray(value) for value in values)))
+        NUMPY[call.function](*(np.asarray(value) for value in values), out=result)
     if call.type.boolean:
         return Constant(bool(result), call.type) if not call.type.shape else _no_vector_truth()
     if not np.all(np.abs(result) <= MAX_FOLDED):
-        raise Refusal("a number computed from numbers is not finite or too large")
+        hint = f"keep it within {MAX_FOLDED:g}"
+        raise Refusal("a number computed from numbers is not finite or too large", hint)
     folded = float(result) if result.ndim == 0 else tuple(float(item) for item in result)
     return Constant(folded, call.type)
 

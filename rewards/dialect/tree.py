@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Source: TypeAlias = Literal["state", "action", "next_state"]
@@ -49,7 +49,7 @@ class Input:
 
     source: Source
     name: str
-    type: Type
+    type: Type = field(compare=False)  # follows from the other two
 
     def __str__(self) -> str:
         return f"{self.source}.{self.name}" if self.name else self.source
@@ -57,7 +57,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Local:
-    """The value that an earlier statement gave to a slot."""
+    """The value that an earlier statement gave to a slot; in a ``Plan``, that of a step."""
 
     slot: int
     type: Type
@@ -79,18 +79,8 @@ class Index:
     """A subscript of the axes behind the batch axis, which itself is always taken whole."""
 
     value: Node
-    items: tuple[int | slice | None, ...]
+    items: tuple[int | range | None, ...]  # no number is negative
     type: Type
 
 
 Node: TypeAlias = Constant | Input | Local | Call | Index
-
-
-def total_width(node: Node) -> int:
-    """Return the elements per transition of a value and of everything it is computed from."""
-    children: tuple[Node, ...] = ()
-    if isinstance(node, Call):
-        children = node.arguments
-    elif isinstance(node, Index):
-        children = (node.value,)
-    return node.type.width + sum(total_width(child) for child in children)

@@ -1,3 +1,4 @@
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +67,51 @@ def test_chunks_do_not_change_the_result(good, fields, action, make_transitions,
     np.testing.assert_array_equal(pieces.terms["bonus"], whole.terms["bonus"])
 
 
+def test_threads_share_the_chunks_and_none_is_left(reward, make_transitions, monkeypatch):
+    batch = make_transitions(1001)
+    whole = reward.score(batch)
+    before = threading.active_count()
+    seen = set()
+    run = module.ArrayMachine.run
+
+    def noting(machine, *given):
+        seen.add(threading.get_ident())
+        run(machine, *given)
+
+    monkeypatch.setattr(module, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(module, "free_cores", lambda: 3)
+    monkeypatch.setattr(module.ArrayMachine, "run", noting)
+    pieces = reward.score(batch)
+    assert threading.get_ident() not in seen
+    assert threading.active_count() == before
+    np.testing.assert_array_equal(pieces.total, whole.total)
+    for name, term in whole.terms.items():
+        np.testing.assert_array_equal(pieces.terms[name], term)
+
+
+def test_a_mistake_in_a_thread_is_the_caller_s(reward, make_transitions, monkeypatch):
+    batch = make_transitions(100)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(module, "free_cores", lambda: 3)
+    with pytest.raises(UserError, match="do not have"):
+        reward.score(replace(batch, next_state={}))
+    before = threading.active_count()
+    monkeypatch.setattr(module.ArrayMachine, "run", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        reward.score(batch)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("rows", [0, 1, 9, 10, 11, 20, 25])
+def test_every_row_is_computed_whatever_the_chunks(reward, make_transitions, monkeypatch, rows):
+    batch = make_transitions(rows)
+    whole = reward.score(batch)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(module, "TENSOR_ROWS", 10)
+    np.testing.assert_array_equal(reward.score(batch).total, whole.total)
+    assert reward.score(as_tensors(batch)).total.shape == whole.total.shape == (rows,)
+
+
 def test_wide_programs_get_small_chunks(fields, action):
     source = (
         "def reward(state, action, next_state):\n"
@@ -74,7 +120,7 @@ def test_wide_programs_get_small_chunks(fields, action):
     )
     program = parse(source, fields, action)
     assert program.width >= 36
-    assert CodeReward(program, {})._rows * program.width <= module.CHUNK_ELEMENTS
+    assert CodeReward(program, {})._most_rows * program.width <= module.CHUNK_ELEMENTS
 
 
 def test_only_the_used_fields_are_gathered(reward, make_transitions):
@@ -104,6 +150,23 @@ def test_a_field_of_another_shape_is_told(reward, make_transitions):
     state = {**batch.state, "cube_position": batch.state["cube_position"][:, :2]}
     with pytest.raises(UserError, match=r"\[N, 3\].*\[10, 2\]"):
         reward.score(replace(batch, state=state))
+
+
+@pytest.mark.parametrize("dtype", ["U3", object, "datetime64[s]", complex])
+def test_a_field_of_no_numbers_is_told(reward, make_transitions, dtype):
+    batch = make_transitions(10)
+    state = {**batch.state, "cube_position": np.zeros((10, 3)).astype(dtype)}
+    with pytest.raises(UserError, match=r"state\.cube_position.*not as numbers"):
+        reward.score(replace(batch, state=state))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32, np.uint8, bool])
+def test_numbers_of_every_type_are_read(reward, make_transitions, dtype):
+    batch = make_transitions(10)
+    cube = (batch.state["cube_position"] * 10).astype(dtype)
+    score = reward.score(replace(batch, state={**batch.state, "cube_position": cube}))
+    same = replace(batch, state={**batch.state, "cube_position": cube.astype(np.float32)})
+    np.testing.assert_array_equal(score.total, reward.score(same).total)
 
 
 def test_what_is_not_finite_is_refused(reward, make_transitions):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from embodied.errors import UserError
 from embodied.types import Field
 from rewards.dialect import DialectError, evaluate, parse
-from rewards.dialect.parser import MAX_SOURCE
+from rewards.dialect.text import MAX_SOURCE
 
 FIELDS = {
     "position": Field((3,), "m", "A position."),
@@ -119,6 +119,14 @@ MISTAKES = [
     (3, "plain name", "x, y = force, force"),
     (3, "If statements", "if True:\n    x = 1"),
     (5, "unknown", "x = 1\ny = (x +\n    z)"),
+    (3, "plain name", "x = y = 1"),
+    (3, "neither True nor False", "x = np.sum(state.position, axis=-1, keepdims=1)"),
+    (3, "neither True nor False", "x = np.sum(state.position, axis=-1, keepdims=force)"),
+    (3, "U\\+000D", "x = 1  # a comment\ry = 2"),
+    (3, "is not allowed", "x\uff3fy = 1"),
+    (3, "longer than 1000 characters", "x = 1  #" + "a" * 1000),
+    (3, "too deeply nested", "x = " + "(" * 41 + "1" + ")" * 41),
+    (502, "too long", "x = " + "+\\\n".join("1" * 600)),
     (3, "elements per transition", "x = state.position[:, :, None, None, None, None]"),
 ]
 
@@ -180,6 +188,19 @@ def test_a_batch_of_three_hides_no_shape_mistake(left, right, fits):
 def test_the_length_of_the_source_is_bounded():
     with pytest.raises(DialectError, match="longer than"):
         parse(program("# " + "x" * MAX_SOURCE), FIELDS, ACTION)
+
+
+def test_a_field_without_elements_is_refused():
+    fields = {**FIELDS, "nothing": Field((0,), "1", "Nothing.")}
+    with pytest.raises(DialectError, match="nothing holds no elements"):
+        parse(program("x = np.max(state.nothing, axis=-1)"), fields, ACTION)
+
+
+def test_a_line_end_of_windows_is_one():
+    source = program("x = state.force\ny = (x +\n    1)")
+    windows = parse(source.replace("\n", "\r\n"), FIELDS, ACTION)
+    assert windows.plan == parse(source, FIELDS, ACTION).plan
+    assert "\r\n" in windows.source  # kept as it was given
 
 
 @settings(max_examples=300, deadline=None)
