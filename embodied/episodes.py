@@ -12,7 +12,10 @@ from embodied.types import Array, Transitions
 
 
 def concatenate(episodes: Sequence[Episode]) -> Transitions:
-    """Return all transitions of the episodes, in order, as one batch."""
+    """Return all transitions of the episodes, in order, as one batch.
+
+    The column ``episode`` (int ``[N]``) tells which of the episodes each belongs to.
+    """
 
     def joined(pieces: list[Array]) -> Array:
         return np.concatenate(pieces)
@@ -23,6 +26,8 @@ def concatenate(episodes: Sequence[Episode]) -> Transitions:
         last[-1] = True
         ends.append((last & episode.terminated, last & (not episode.terminated)))
     first = episodes[0]
+    columns = {key: joined([item.columns[key] for item in episodes]) for key in first.columns}
+    columns["episode"] = np.repeat(np.arange(len(ends)), [len(last) for last, _ in ends])
     return Transitions(
         observation=joined([item.observation[:-1] for item in episodes]),
         action=joined([item.action for item in episodes]),
@@ -31,7 +36,7 @@ def concatenate(episodes: Sequence[Episode]) -> Transitions:
         truncated=joined([truncated for _, truncated in ends]),
         state={key: joined([item.state[key][:-1] for item in episodes]) for key in first.state},
         next_state={key: joined([item.state[key][1:] for item in episodes]) for key in first.state},
-        columns={key: joined([item.columns[key] for item in episodes]) for key in first.columns},
+        columns=columns,
     )
 
 

@@ -1,7 +1,7 @@
-"""The gate that a reward passes before it is used, and numbers that tell whether it is any good.
+"""Whether a reward can be used at all, and numbers that describe it.
 
 The checks find rewards that cannot work; they do not find rewards that teach the wrong thing. For
-that there are the diagnostics, which compare a reward with the sparse success where it is known.
+that there is the gate (``rewards.gate``), which compares a reward with the task's success.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from embodied.errors import UserError
-from embodied.types import Array, BoolArray, FloatArray, Reward, Score, Transitions
+from embodied.types import Array, FloatArray, Reward, Score, Transitions
+from rewards.gate.correlation import agreement_with
+from rewards.gate.ordering import outcomes
+from rewards.gate.terms import explained, saturation
 
 MAX_MAGNITUDE = 1e4  # of a reward; value functions of larger ones train badly
 MIN_SPREAD = 1e-6  # relative to the magnitude; below it a reward says nothing
@@ -92,38 +95,44 @@ def diagnostics(
         batch: Transitions ``[N]``.
         success: Bool ``[N]``, whether ``s_{t+1}`` is a success, where it is known.
         episode: Int ``[N]``, which episode a transition belongs to, where whole episodes are given;
-            then returns are compared with whether the episode ever succeeded, too.
+            the batch's column ``episode`` unless given. Then mean rewards per step are compared
+            with whether the episode ended in success, too.
 
     Returns:
         ``scale`` (of the total), ``terms`` (per term: mean, standard deviation, share of the
-        summed magnitudes), ``unexplained`` (largest difference of the total from the sum of the
-        terms), ``saturation`` (share of transitions at the largest and at the smallest total) and
-        ``agreement`` with success, per transition and per episode; ``null`` where only one of
-        success and failure occurs.
+        summed magnitudes, share of the total's variance that it explains), ``unexplained`` (largest
+        difference of the total from the sum of the terms), ``saturation`` (share of transitions at
+        the largest and at the smallest total) and ``agreement`` with success, per transition and
+        per episode; ``null`` where only one of success and failure occurs.
     """
-    score = reward.score(batch)
-    total = to_numpy(score.total).astype(np.float64)
-    terms = {name: to_numpy(values).astype(np.float64) for name, values in score.terms.items()}
+    total, terms = scored(reward, batch)
     agreement: dict[str, Any] = {"transitions": None, "episodes": None}
+    episode = batch.columns.get("episode") if episode is None else episode
     if success is not None:
         succeeded = to_numpy(success).astype(bool)
         agreement["transitions"] = agreement_with(total, succeeded)
         if episode is not None:
-            _, inverse = np.unique(to_numpy(episode), return_inverse=True)
-            returns = np.bincount(inverse, weights=total).astype(np.float64)
-            ever = np.bincount(inverse, weights=succeeded) > 0
-            agreement["episodes"] = agreement_with(returns, ever)
+            found = outcomes(total, succeeded, to_numpy(episode))
+            agreement["episodes"] = agreement_with(found.mean, found.success)
+    deciding = explained(total, terms)
     return {
         "transitions": len(batch),
         "scale": {**_moments(total), "min": float(total.min()), "max": float(total.max())},
-        "terms": _shares(terms),
-        "unexplained": float(np.abs(total - sum(terms.values())).max()),
-        "saturation": {
-            "at_max": float(np.mean(total == total.max())),
-            "at_min": float(np.mean(total == total.min())),
+        "terms": {
+            name: {**numbers, "explained": deciding[name]}
+            for name, numbers in _shares(terms).items()
         },
+        "unexplained": float(np.abs(total - sum(terms.values())).max()),
+        "saturation": saturation(total),
         "agreement": agreement,
     }
+
+
+def scored(reward: Reward, batch: Transitions) -> tuple[FloatArray, dict[str, FloatArray]]:
+    """Return the total and the terms of a batch, float64 ``[N]`` each, as NumPy arrays."""
+    score = reward.score(batch)
+    terms = {name: to_numpy(values).astype(np.float64) for name, values in score.terms.items()}
+    return to_numpy(score.total).astype(np.float64), terms
 
 
 def _moments(values: FloatArray) -> dict[str, float]:
@@ -136,35 +145,6 @@ def _shares(terms: Mapping[str, FloatArray]) -> dict[str, dict[str, float]]:
     return {
         name: {**_moments(values), "share": sizes[name] / whole} for name, values in terms.items()
     }
-
-
-def agreement_with(values: FloatArray, success: BoolArray) -> dict[str, float] | None:
-    """Compare numbers ``[K]`` with success ``[K]``; None unless both outcomes occur.
-
-    Returns:
-        ``spearman``, the rank correlation (ties share their mean rank; Spearman 1904), and
-        ``pair_accuracy``, how often a success has the larger number than a failure (ties count
-        half; the Mann-Whitney statistic over the number of pairs).
-    """
-    positives = int(success.sum())
-    negatives = len(success) - positives
-    if not positives or not negatives:
-        return None
-    ranks = mean_ranks(values)
-    pairs = ranks[success].sum() - positives * (positives + 1) / 2
-    spread = ranks.std() * success.std()
-    covariance = ((ranks - ranks.mean()) * (success - success.mean())).mean()
-    return {
-        "spearman": float(covariance / spread) if spread > 0 else 0.0,
-        "pair_accuracy": float(pairs / (positives * negatives)),
-    }
-
-
-def mean_ranks(values: FloatArray) -> FloatArray:
-    """Return the ranks 1..K of numbers ``[K]``; equal numbers share the mean of their ranks."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
 
 
 def select(batch: Transitions, rows: slice | Array) -> Transitions:

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from embodied.errors import UserError
 from embodied.types import Reward, RewardContext, Task
 from rewards import ensemble, file, provenance
 from rewards.constant import ConstantReward
+from rewards.gate.report import Gate
 from rewards.success import SuccessReward
 from rewards.text2reward import generate
 
 
 def text2reward(
-    context: RewardContext, *, instruction: str | None = None, max_attempts: int = 3
+    context: RewardContext,
+    *,
+    instruction: str | None = None,
+    max_attempts: int = 3,
+    examples: int = 0,
 ) -> Reward:
     """Have the configured language model write the reward."""
     if context.provider is None:
         raise UserError("reward=text2reward needs a provider, which this command does not have")
+    said = instruction or context.instruction or _task(context).instruction
     return generate(
-        instruction or _task(context).instruction,
+        said,
         _task(context),
         context.provider(),
         context.sample,
         max_attempts=max_attempts,
+        examples=examples,
+        gate=gate_of(replace(context, instruction=said)),
         folder=context.folder,
     )
 
@@ -32,9 +41,33 @@ def from_file(context: RewardContext, *, path: str | None = None) -> Reward:
     """Take a reward that a person wrote in the dialect."""
     if path is None:
         raise UserError("reward=file needs path=FILE, the reward's code")
-    reward = file.load(path, _task(context), context.sample)
-    provenance.save(reward, context.folder, context.sample)
+    return _loaded(context, path, "file")
+
+
+def expert(context: RewardContext) -> Reward:
+    """Take the expert reward of the task, which was written by hand."""
+    return _loaded(context, file.require_expert(_task(context)), "expert")
+
+
+def _loaded(context: RewardContext, path: str | Path, kind: str) -> Reward:
+    gate = gate_of(context)
+    reward = file.load(path, _task(context), context.sample, kind=kind, gate=gate)
+    provenance.save(reward, context.folder, context.sample, gate=gate)
     return reward
+
+
+def gate_of(context: RewardContext) -> Gate | None:
+    """Return the gate for rewards of a context's task; None without transitions to measure on."""
+    if context.sample is None:
+        return None
+    task = _task(context)
+    return Gate(
+        task,
+        context.sample,
+        make_environment=context.environment,
+        reference=file.reference(context.reference, task),
+        own_sentence=context.instruction in (None, task.instruction),
+    )
 
 
 def from_run(context: RewardContext, *, path: str | None = None) -> Reward:
@@ -50,7 +83,7 @@ def from_run(context: RewardContext, *, path: str | None = None) -> Reward:
         return combined
     reward = provenance.load_saved(folder, _task(context))
     if kept_elsewhere:
-        provenance.save(reward, context.folder, context.sample)
+        provenance.save(reward, context.folder, context.sample, gate=gate_of(context))
     return reward
 
 

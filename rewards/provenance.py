@@ -13,8 +13,10 @@ from embodied.types import Task, Transitions
 from rewards.checks import diagnostics, failures
 from rewards.code_reward import CodeReward
 from rewards.dialect import DIALECT_VERSION, parse
+from rewards.gate.report import Gate
 
 SCHEMA_VERSION = 1
+DIAGNOSTICS_VERSION = 2  # the first one had no number and no verdicts
 SOURCE = "reward.py"
 PROVENANCE = "provenance.json"
 DIAGNOSTICS = "diagnostics.json"
@@ -23,9 +25,14 @@ MAX_SOURCE_BYTES = 100_000
 
 
 def accept(
-    source: str, task: Task, sample: Transitions | None, origin: Mapping[str, Any]
+    source: str,
+    task: Task,
+    sample: Transitions | None,
+    origin: Mapping[str, Any],
+    *,
+    gate: Gate | None = None,
 ) -> CodeReward:
-    """Parse source text and check it on sampled transitions.
+    """Parse source text, check it on sampled transitions and let it through the gate.
 
     Args:
         source: One function in the reward dialect.
@@ -33,9 +40,11 @@ def accept(
         sample: Transitions of the task; None leaves out the checks that need them, and the
             provenance says so.
         origin: What the provenance tells besides: kind, instruction, model...
+        gate: Made for this task and sample; by default one that neither acts nor compares with a
+            reference.
 
     Raises:
-        UserError: The source is outside the dialect, or fails a check.
+        UserError: The source is outside the dialect, or fails a check or a measure of the gate.
     """
     program = parse(source, task.fields, task.action)
     provenance = {
@@ -49,18 +58,35 @@ def accept(
         "approved_by": "automatic checks" if sample is not None else "parser only",
     }
     reward = CodeReward(program, provenance)
-    found = failures(reward, sample) if sample is not None else []
+    if sample is None:
+        return reward
+    found = failures(reward, sample) or (gate or Gate(task, sample)).report(reward).failures
     if found:
         raise UserError("the reward failed its checks: " + "; ".join(found))
     return reward
 
 
-def save(reward: CodeReward, folder: Path, sample: Transitions | None) -> None:
-    """Write a reward's folder; the provenance comes last and vouches for the source."""
+def save(
+    reward: CodeReward,
+    folder: Path,
+    sample: Transitions | None,
+    *,
+    gate: Gate | None = None,
+) -> None:
+    """Write a reward's folder; the provenance comes last and vouches for the source.
+
+    Args:
+        reward: An accepted reward.
+        folder: Where to.
+        sample: Transitions that ``diagnostics.json`` describes the reward on; None leaves it out.
+        gate: The one that the reward passed, whose verdicts are kept too; None leaves them out.
+    """
     write_text(folder / SOURCE, reward.program.source)
     if sample is not None:
         measured = diagnostics(reward, sample, sample.columns.get("success"))
-        write_json(folder / DIAGNOSTICS, measured)
+        verdicts = gate.report(reward).json() if gate is not None else {}
+        version = {"schema_version": DIAGNOSTICS_VERSION}
+        write_json(folder / DIAGNOSTICS, {**version, **verdicts, **measured})
     write_json(folder / PROVENANCE, reward.provenance())
 
 
