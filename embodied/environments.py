@@ -8,7 +8,7 @@ from typing import Any
 from embodied.config import build
 from embodied.errors import UserError, at_least
 from embodied.registry import names, resolve
-from embodied.types import Field, Task
+from embodied.types import Field, RobotTask, Task
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class EnvConfig:
     threads: int | None = None  # physics threads; every core when null (native tasks only)
     max_steps: int | None = None  # control steps of an episode; the task's own when null
     id: str | None = None  # Gymnasium id (env=gymnasium only)
+    device: str | None = None  # cpu or cuda; a GPU where there is one when null (ManiSkill only)
 
     @property
     def title(self) -> str:
@@ -40,6 +41,8 @@ def make_environment(config: EnvConfig, num_envs: int | None = None) -> Any:
         options["max_steps"] = config.max_steps
     if config.id is not None:
         return maker(config.id, **options)
+    if config.device is not None:
+        options["device"] = config.device
     return maker(config.name, threads=config.threads, **options)
 
 
@@ -59,6 +62,22 @@ def require_task(name: str) -> Task:
         raise UserError(
             f"{name} documents no state fields, which this command needs; tasks with fields: "
             f"{', '.join(names('task'))} (README, 'Your own task', shows how to add one)"
+        )
+    return task
+
+
+def require_robot_task(name: str) -> RobotTask:
+    """Return the task of that name that a robot arm can be put to.
+
+    Raises:
+        UserError: The environment is no such task.
+    """
+    task = require_task(name)
+    if not isinstance(task, RobotTask):
+        arms = [item for item in names("task") if isinstance(make_task(item), RobotTask)]
+        raise UserError(
+            f"{name} is a task of a simulation alone, which no robot can be put to; tasks for "
+            f"robots: {', '.join(arms)}"
         )
     return task
 

@@ -22,6 +22,24 @@ NAMES: dict[str, dict[str, str]] = {
     "task": {
         "reach": "sim.tasks.reach:ReachTask",
         "push": "sim.tasks.push:PushTask",
+        "lift": "sim.tasks.lift:LiftTask",
+        "stack": "sim.tasks.stack:StackTask",
+        "hopper_forward": "sim.locomotion.tasks:hopper_forward",
+        "hopper_front_flip": "sim.locomotion.tasks:hopper_front_flip",
+        "hopper_back_flip": "sim.locomotion.tasks:hopper_back_flip",
+        "ant_forward": "sim.locomotion.tasks:ant_forward",
+        "ant_lie_down": "sim.locomotion.tasks:ant_lie_down",
+        "ant_wave_leg": "sim.locomotion.tasks:ant_wave_leg",
+        "halfcheetah_forward": "sim.locomotion.tasks:halfcheetah_forward",
+        "walker2d_forward": "sim.locomotion.tasks:walker2d_forward",
+        "maniskill_pick_cube": "sim.maniskill.tabletop:pick_cube",
+        "maniskill_stack_cube": "sim.maniskill.tabletop:stack_cube",
+        "maniskill_push_cube": "sim.maniskill.tabletop:push_cube",
+        "maniskill_pull_cube": "sim.maniskill.tabletop:pull_cube",
+        "maniskill_lift_peg": "sim.maniskill.tabletop:lift_peg",
+        "maniskill_insert_peg": "sim.maniskill.tabletop:insert_peg",
+        "maniskill_turn_faucet": "sim.maniskill.articulated:turn_faucet",
+        "maniskill_open_drawer": "sim.maniskill.articulated:open_drawer",
     },
     "environment": {
         "native": "sim:make",  # every documented task
@@ -30,19 +48,27 @@ NAMES: dict[str, dict[str, str]] = {
     "behaviour": {
         "random": "sim.behaviours:RandomBehaviour",
         "scripted": "sim.behaviours:ScriptedBehaviour",
+        "maniskill_scripted": "sim.maniskill.behaviours:ManiSkillScripted",
         "sac_replay": "policies.replay_behaviour:SACReplayBehaviour",
     },
     "reward": {
         "text2reward": "rewards.makers:text2reward",
         "file": "rewards.makers:from_file",
+        "expert": "rewards.makers:expert",
         "saved": "rewards.makers:from_run",
         "constant": "rewards.makers:constant",
         "success": "rewards.makers:success",
         "ensemble": "rewards.makers:from_runs",
     },
+    "improvement": {
+        "revise": "rewards.improve:revise",
+        "sample": "rewards.reflection:sample",
+    },
     "provider": {
         "recorded": "rewards.providers.recorded:RecordedProvider",
         "openai": "rewards.providers.openai_http:OpenAIProvider",
+        "anthropic": "rewards.providers.anthropic_http:AnthropicProvider",
+        "transformers": "rewards.providers.transformers_chat:TransformersProvider",
     },
     "policy": {
         "iql": "policies.iql:IQL",

@@ -51,7 +51,7 @@ def rollout(
         on_step(step)
         start = terminated | truncated
         if observe is not None:
-            after = _next_observation(observation, info, start)
+            after = next_observation(observation, info, start)
             observe(
                 Transitions(
                     before["observation"], action, after, terminated, truncated, reward=reward
@@ -75,7 +75,7 @@ def _rows(observation: Array, info: Mapping[str, Any]) -> Columns:
     return {"observation": np.array(observation, np.float32)} | state
 
 
-def _next_observation(
+def next_observation(
     observation: Array, info: Mapping[str, Any], ended: npt.NDArray[np.bool_]
 ) -> Array:
     """Return the observations [N, O] that a step led to, before any reset."""

@@ -101,11 +101,9 @@ class Reward(Protocol):
 
     def score(self, batch: Transitions) -> Score:
         """Return the total and the terms of every transition in ``batch``."""
-        ...
 
     def provenance(self) -> dict[str, Any]:
         """Return where the reward came from (JSON values): kind, instruction, hashes, model..."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -117,12 +115,20 @@ class RewardContext:
         task: The documented task, or None for an environment without one.
         sample: Transitions that a new reward is tried on before it is accepted, or None.
         provider: Makes the configured language model's provider, when one is needed.
+        environment: Makes the task's vector environment with at most that many sub-environments,
+            for the checks that act in it; None leaves these checks out.
+        instruction: The sentence that the reward is for; None for the task's own.
+        reference: File of the reward that a new one is compared with; None for the expert one of
+            the task, where there is one.
     """
 
     folder: Path
     task: Task | None
     sample: Transitions | None
     provider: Callable[[], Any] | None = None
+    environment: Callable[[int], Any] | None = None
+    instruction: str | None = None
+    reference: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,40 @@ class Start:
 
 @runtime_checkable
 class Task(Protocol):
-    """What a task is, apart from any simulator: documented fields and pure functions of arrays.
+    """What prompts, rewards and stages need of a task: its sentence, its documented quantities.
+
+    Whether an episode succeeded is told by the environment (``info["success"]``) and is not among
+    the fields: a reward may not be handed the answer.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+
+    @property
+    def instruction(self) -> str:
+        """The sentence used when the user gives none."""
+
+    @property
+    def control_hz(self) -> float:
+        """Control steps per second."""
+
+    @property
+    def max_steps(self) -> int:
+        """Control steps of an episode; then it is truncated."""
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """The documented state: what reward code may read."""
+
+    @property
+    def action(self) -> Field:
+        """The action; low and high are the bounds of one control step."""
+
+
+@runtime_checkable
+class RobotTask(Task, Protocol):
+    """A task that a robot arm can be put to, apart from any simulator: pure functions of arrays.
 
     ``measured`` is what a simulator or a robot with a tracker can measure, batched over ``N``:
     ``joint_position`` and ``joint_velocity`` (in ``joints`` order), ``joint_target`` (the last
@@ -143,40 +182,28 @@ class Task(Protocol):
     and ``<object>_velocity`` [N, 3] in the world frame.
     """
 
-    name: str
-    instruction: str  # the sentence used when the user gives none
     scene: Path  # MJCF file with the robot, the objects and a mocap body "target"
     joints: tuple[str, ...]  # names of the actuated joints, in action order
     objects: tuple[str, ...]  # names of the free bodies
-    control_hz: float
-    max_steps: int  # control steps of an episode; then it is truncated
     still_speed: float  # m/s; ``still_steps`` counts the control steps in a row below it
-    fields: Mapping[str, Field]  # the documented state: what reward code may read
-    action: Field  # low and high are the bounds of one control step
 
     def start(self, rng: np.random.Generator) -> Start:
         """Draw the initial state of one episode."""
-        ...
 
     def state(self, measured: Mapping[str, Array]) -> dict[str, Array]:
         """Return every documented field, ``[N, *shape]`` float64, from what is measured."""
-        ...
 
     def observe(self, state: Mapping[str, Array]) -> Array:
         """Return the policy's observation, float32 [N, O]."""
-        ...
 
     def speed(self, measured: Mapping[str, Array]) -> Array:
         """Return the speed [N] in m/s that has to stay small before the task counts as done."""
-        ...
 
     def success(self, state: Mapping[str, Array], still_steps: Array) -> Array:
         """Return bool [N]; ``still_steps`` counts control steps in a row below the still speed."""
-        ...
 
     def next_target(self, joint_target: Array, action: Array) -> Array:
         """Return the joint target [N, A] that ``action`` commands, clipped to the joint ranges."""
-        ...
 
 
 @runtime_checkable
@@ -187,7 +214,6 @@ class Behaviour(Protocol):
         self, observation: Array, state: Mapping[str, Array], episode_start: BoolArray
     ) -> Array:
         """Return actions float32 [N, A]; ``episode_start`` marks environments that just reset."""
-        ...
 
 
 @runtime_checkable
@@ -199,7 +225,6 @@ class LearningBehaviour(Behaviour, Protocol):
 
         ``next_observation`` is that of the step itself, also where the episode ended.
         """
-        ...
 
 
 @runtime_checkable
@@ -214,7 +239,6 @@ class Policy(Protocol):
         deterministic: bool = False,
     ) -> tuple[Array, tuple[Array, ...] | None]:
         """Return the action for one observation [O] or for a batch [N, O], and the next state."""
-        ...
 
 
 @runtime_checkable
@@ -223,15 +247,12 @@ class Learner(Protocol):
 
     def update(self, data: Any, steps: int) -> dict[str, Array]:
         """Take ``steps`` gradient steps on ``data`` and return metrics, float [S] each."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors that restore the learner bit for bit on CPU."""
-        ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
-        ...
 
 
 @runtime_checkable
@@ -250,30 +271,23 @@ class Robot(Protocol):
     @property
     def observation_features(self) -> Mapping[str, Field]:
         """Declared before connection: every key of an observation."""
-        ...
 
     @property
     def action_features(self) -> Mapping[str, Field]:
         """Declared before connection: every key of an action, with its limits."""
-        ...
 
     @property
     def is_connected(self) -> bool:
         """Whether ``connect`` has succeeded and ``disconnect`` was not called since."""
-        ...
 
     def connect(self) -> None:
         """Open the connection; raises UserError where it cannot be opened."""
-        ...
 
     def disconnect(self) -> None:
         """Bring the robot to its declared end state and close; safe to call twice."""
-        ...
 
     def get_observation(self) -> dict[str, Any]:
         """Return the newest measurement."""
-        ...
 
     def send_action(self, action: Mapping[str, float]) -> dict[str, float]:
         """Command joint targets and return those that were really sent."""
-        ...

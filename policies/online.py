@@ -1,7 +1,7 @@
 """Online SAC and PPO by stable-baselines3, exported as the policy packages of the offline learners.
 
 SAC: Haarnoja et al., arXiv:1801.01290 and arXiv:1812.05905. PPO: Schulman et al., arXiv:1707.06347.
-Observations are not normalised. stable-baselines3's own checkpoints are pickles: none is written.
+stable-baselines3's own checkpoints are pickles: none is written.
 """
 
 from __future__ import annotations
@@ -59,6 +59,12 @@ class PPOConfig:
     entropy_weight: float = 0.0  # of the entropy bonus
     rollout_steps: int = 2048  # environment steps between two updates
     epochs: int = 10  # passes over those steps in an update
+    value_weight: float = 0.5  # of the value function's loss
+    max_gradient_norm: float = 0.5  # larger gradients are scaled down to it
+    target_kl: float | None = None  # an update stops where the policy has moved 1.5 times as far
+    initial_log_std: float = 0.0  # of the policy's normal distribution, actions being in [-1, 1]
+    normalise_observation: bool = False  # by the running mean and deviation
+    normalise_reward: bool = False  # by the running deviation of the discounted return
 
 
 class SAC:
@@ -118,6 +124,9 @@ class SAC:
         """Learn for ``steps`` environment steps or until told to stop; return how many it took."""
         return _learn(self.model, self._env, steps, on_step)
 
+    def observation_moments(self) -> None:
+        """Return None: observations are not normalised."""
+
     def actor_weights(self) -> dict[str, FloatArray]:
         """Return the actor's weights as a policy package names them."""
         actor = self.model.actor
@@ -153,14 +162,21 @@ class PPO:
             raise UserError("policy.gae_lambda must be from 0 to 1, policy.clip_range positive")
         import stable_baselines3
 
-        from policies.vec_env import UnitActionVecEnv
+        from policies.vec_env import UnitActionVecEnv, normalised
 
         self._env = UnitActionVecEnv(env, low, high)
+        self._normalised = normalised(
+            self._env,
+            observation=config.normalise_observation,
+            reward=config.normalise_reward,
+            discount=config.discount,
+        )
+        network = {"net_arch": list(config.hidden), "log_std_init": config.initial_log_std}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You have specified a mini-batch size")
             self.model = stable_baselines3.PPO(
                 "MlpPolicy",
-                self._env,
+                self._normalised,
                 learning_rate=config.learning_rate,
                 n_steps=-(-config.rollout_steps // env.num_envs),
                 batch_size=config.batch_size,
@@ -169,7 +185,10 @@ class PPO:
                 gae_lambda=config.gae_lambda,
                 clip_range=config.clip_range,
                 ent_coef=config.entropy_weight,
-                policy_kwargs={"net_arch": list(config.hidden)},
+                vf_coef=config.value_weight,
+                max_grad_norm=config.max_gradient_norm,
+                target_kl=config.target_kl,
+                policy_kwargs=network,
                 seed=seed,
                 device=device,
             )
@@ -177,6 +196,14 @@ class PPO:
     def learn(self, steps: int, on_step: OnStep) -> int:
         """Learn for at least ``steps`` environment steps or until told to stop; see ``SAC``."""
         return _learn(self.model, self._env, steps, on_step)
+
+    def observation_moments(self) -> tuple[FloatArray, FloatArray] | None:
+        """Return mean and deviation [O] that observations are normalised by, None for none."""
+        if not self._normalised.norm_obs:
+            return None
+        seen: Any = self._normalised.obs_rms
+        deviation = np.sqrt(seen.var + self._normalised.epsilon)
+        return seen.mean.astype(np.float32), deviation.astype(np.float32)
 
     def actor_weights(self) -> dict[str, FloatArray]:
         """Return the actor's weights as a policy package names them."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 
 class Finished(NamedTuple):
@@ -93,3 +93,21 @@ class UnitActionVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         """Return that no wrapper of stable-baselines3's is around any environment."""
         return [False] * self.num_envs
+
+
+def normalised(
+    env: UnitActionVecEnv, *, observation: bool, reward: bool, discount: float
+) -> VecNormalize:
+    """Return the environment with running normalisation of what is asked for.
+
+    Observations are not clipped, because the packaged policy does not clip them either.
+
+    Args:
+        env: The environment.
+        observation: By their running mean and deviation.
+        reward: By the running deviation of the discounted return.
+        discount: Of that return, per step.
+    """
+    return VecNormalize(
+        env, norm_obs=observation, norm_reward=reward, clip_obs=np.inf, gamma=discount
+    )

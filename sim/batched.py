@@ -7,18 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from mujoco.rollout import Rollout
 
 from embodied.errors import UserError
-from embodied.types import Array, Task
+from embodied.types import Array, RobotTask
 from sim import infos
+from sim.arm import ArmSimulation
 from sim.infos import Info
-from sim.layout import Layout
+from sim.locomotion.simulation import LocomotionSimulation
+from sim.locomotion.task import LocomotionTask
+from sim.simulation import Simulation
 
 
 class BatchedMujocoEnv(VectorEnv):
@@ -26,10 +27,11 @@ class BatchedMujocoEnv(VectorEnv):
 
     Observations are float32 [N, O]; actions [N, A] are in the action's own units and clipped to
     its bounds; the reward is the sparse success, 1.0 when the task is done after the step and 0.0
-    otherwise. ``terminated`` is always false: episodes end by their time limit and are reset in the
-    same step, the last observation being ``info["final_obs"][i]``. Infos carry, for the
-    observation that is returned, ``success`` bool [N] and ``state``, the task's named fields
-    [N, ...]; ``info["final_info"]`` carries the same for the last observation.
+    otherwise. Episodes end by their time limit (``truncated``) or because of what happened, where
+    the task says so (``terminated``), and are reset in the same step, the last observation being
+    ``info["final_obs"][i]``. Infos carry, for the observation that is returned, ``success`` bool
+    [N] and ``state``, the task's named fields [N, ...]; ``info["final_info"]`` carries the same for
+    the last observation.
 
     Every environment has its own random generator: its episodes depend on its seed and actions
     alone, not on ``num_envs`` or ``threads``. Every control step starts its constraint solver cold,
@@ -48,7 +50,7 @@ class BatchedMujocoEnv(VectorEnv):
 
     def __init__(
         self,
-        task: Task,
+        task: RobotTask | LocomotionTask,
         num_envs: int = 1,
         *,
         seed: int | None = None,
@@ -66,39 +68,24 @@ class BatchedMujocoEnv(VectorEnv):
                 raise UserError(f"{name} is {value}; it must be at least 1")
         self.task = task
         self.num_envs = num_envs
-        self.model = mujoco.MjModel.from_xml_path(str(task.scene))
-        self._layout = Layout(self.model, task)
-        self.substeps = round(1 / (task.control_hz * self.model.opt.timestep))
+        self._simulation: Simulation = (
+            LocomotionSimulation(task, num_envs, threads)
+            if isinstance(task, LocomotionTask)
+            else ArmSimulation(task, num_envs, threads)
+        )
+        self.model, self.substeps = self._simulation.model, self._simulation.substeps
         self._first_seed = seed
         self._rngs: list[np.random.Generator] = []
-        self._allocate(min(threads, num_envs))
+        self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._make_spaces()
         self._renderer: Any = None
-
-    def _allocate(self, threads: int) -> None:
-        rows, size = self.num_envs, self._layout.size
-        self._physics = np.zeros((rows, size))  # state before the next step
-        self._path = np.zeros((rows, self.substeps, size))  # states after every substep
-        self._control = np.zeros((rows, self.substeps, self.model.nu))
-        self._joint_target = np.zeros((rows, len(self.task.joints)))
-        self._goal = np.zeros((rows, 3))
-        self._elapsed = np.zeros(rows, dtype=np.int64)
-        self._still_steps = np.zeros(rows, dtype=np.int64)
-        # With one thread the pool is left out and physics runs on the calling thread.
-        self._pool = Rollout(nthread=threads if threads > 1 else 0)
-        self._data = [mujoco.MjData(self.model) for _ in range(threads)]
-        self._models = [self.model] * rows
-        self._sensors = np.zeros((rows, self.substeps, self.model.nsensordata))
 
     def _make_spaces(self) -> None:
         action = self.task.action
         self._low = np.array(action.low, dtype=np.float32)
         self._high = np.array(action.high, dtype=np.float32)
         self.single_action_space = gymnasium.spaces.Box(self._low, self._high, dtype=np.float32)
-        state = self.task.state(
-            self._layout.measure(self._physics[:1], self._joint_target[:1], self._goal[:1])
-        )
-        width = self.task.observe(state).shape[1]
+        width = self._simulation.moment().observation.shape[1]
         self.single_observation_space = gymnasium.spaces.Box(
             -np.inf, np.inf, (width,), dtype=np.float32
         )
@@ -134,8 +121,8 @@ class BatchedMujocoEnv(VectorEnv):
             raise UserError(f"reset takes no options here, got {', '.join(map(str, options))}")
         self._seed(seed)
         self._start(np.arange(self.num_envs))
-        observation, state, success = self._observe()
-        return observation, infos.current(state, success)
+        now = self._simulation.moment()
+        return now.observation, infos.current(now.state, now.success)
 
     def _seed(self, seed: int | Sequence[int | None] | None) -> None:
         if not self._rngs:
@@ -157,15 +144,8 @@ class BatchedMujocoEnv(VectorEnv):
                 self._rngs[index] = np.random.default_rng(value)
 
     def _start(self, indices: npt.NDArray[np.intp]) -> None:
-        layout = self._layout
-        self._physics[indices] = 0.0
-        for index in indices:
-            start = self.task.start(self._rngs[index])
-            self._physics[index, layout.qpos] = start.qpos
-            self._goal[index] = start.goal
-        self._joint_target[indices] = self._physics[indices][:, layout.joint_position]
+        self._simulation.start(indices, self._rngs)
         self._elapsed[indices] = 0
-        self._still_steps[indices] = 0
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Info]:
         """Take one control step everywhere.
@@ -179,24 +159,19 @@ class BatchedMujocoEnv(VectorEnv):
         Raises:
             UserError: The actions have another shape or are not finite.
         """
-        self._joint_target = self.task.next_target(self._joint_target, self._checked(actions))
-        self._simulate()
-        observation, state, success = self._observe()
-        reward = success.astype(np.float64)
-        terminated = np.zeros(self.num_envs, dtype=np.bool_)
-        truncated = self._elapsed >= self.max_steps
-        if not truncated.any():
-            return observation, reward, terminated, truncated, infos.current(state, success)
-        final = infos.final(observation, state, success, truncated)
-        self._start(np.flatnonzero(truncated))
-        observation, state, success = self._observe()
-        return (
-            observation,
-            reward,
-            terminated,
-            truncated,
-            infos.current(state, success) | final,
-        )
+        self._simulation.advance(self._checked(actions))
+        self._elapsed += 1
+        now = self._simulation.moment()
+        reward = now.success.astype(np.float64)
+        terminated, truncated = now.terminated, self._elapsed >= self.max_steps
+        ended = terminated | truncated
+        final: Info = {}
+        if ended.any():
+            final = infos.final(now.observation, now.state, now.success, ended)
+            self._start(np.flatnonzero(ended))
+            now = self._simulation.moment()
+        info = infos.current(now.state, now.success) | final
+        return now.observation, reward, terminated, truncated, info
 
     def _checked(self, actions: Array) -> Array:
         if not self._rngs:
@@ -212,39 +187,11 @@ class BatchedMujocoEnv(VectorEnv):
             )
         return np.minimum(np.maximum(actions, self._low), self._high)
 
-    def _simulate(self) -> None:
-        layout = self._layout
-        self._control[:, :, layout.control] = self._joint_target[:, None]
-        self._pool.rollout(
-            self._models,
-            self._data,
-            self._physics,
-            self._control,
-            nstep=self.substeps,
-            skip_checks=True,
-            state=self._path,
-            sensordata=self._sensors,
-        )
-        self._physics[:] = self._path[:, -1]
-        self._elapsed += 1
-        path = self._path.reshape(-1, layout.size)
-        speed = self.task.speed(layout.measure(path, self._joint_target, self._goal))
-        still = speed.reshape(self.num_envs, self.substeps).max(axis=1) < self.task.still_speed
-        self._still_steps = np.where(still, self._still_steps + 1, 0)
-
-    def _observe(self) -> tuple[Array, dict[str, Array], Array]:
-        measured = self._layout.measure(self._physics, self._joint_target, self._goal)
-        state = self.task.state(measured)
-        return self.task.observe(state), state, self.task.success(state, self._still_steps)
-
     def get_state(self) -> dict[str, Any]:
         """Return everything that decides the future: arrays, and ``rng`` as JSON values."""
         return {
-            "physics": self._physics.copy(),
-            "joint_target": self._joint_target.copy(),
-            "goal": self._goal.copy(),
+            **self._simulation.get_state(),
             "elapsed": self._elapsed.copy(),
-            "still_steps": self._still_steps.copy(),
             "rng": [rng.bit_generator.state for rng in self._rngs],
         }
 
@@ -254,18 +201,15 @@ class BatchedMujocoEnv(VectorEnv):
         Raises:
             UserError: The state is of another task or of another number of environments.
         """
-        own = self.get_state()
-        for name in ("physics", "joint_target", "goal", "elapsed", "still_steps"):
-            if np.shape(state[name]) != own[name].shape:
+        own = {key: value for key, value in self.get_state().items() if key != "rng"}
+        for name, value in own.items():
+            if np.shape(state.get(name, ())) != value.shape:
                 raise UserError(
-                    f"the saved state's {name} has the shape {np.shape(state[name])}, expected "
-                    f"{own[name].shape}: it is of another task or number of environments"
+                    f"the saved state's {name} has the shape {np.shape(state.get(name, ()))}, "
+                    f"expected {value.shape}: it is of another task or number of environments"
                 )
-        self._physics[:] = state["physics"]
-        self._joint_target = np.array(state["joint_target"], dtype=np.float64)
-        self._goal[:] = state["goal"]
+        self._simulation.set_state(state)
         self._elapsed[:] = state["elapsed"]
-        self._still_steps = np.array(state["still_steps"], dtype=np.int64)
         self._rngs = [np.random.default_rng() for _ in state["rng"]]
         for rng, saved in zip(self._rngs, state["rng"], strict=True):
             rng.bit_generator.state = saved
@@ -282,13 +226,13 @@ class BatchedMujocoEnv(VectorEnv):
             if self._renderer is not None:
                 self._renderer.close()
             self._renderer = Renderer(self.model, width, height)
-        qpos = self._physics[index, self._layout.qpos]
-        image: npt.NDArray[np.uint8] = self._renderer.render(qpos, self._goal[index], "scene")
+        qpos, mocap = self._simulation.drawn(index)
+        image: npt.NDArray[np.uint8] = self._renderer.render(qpos, mocap, self._simulation.camera)
         return image
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads and free the renderer."""
-        self._pool.close()
+        self._simulation.close()
         if self._renderer is not None:
             self._renderer.close()
 

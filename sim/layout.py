@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from embodied.errors import UserError
-from embodied.types import Array, LazyColumns, Task
+from embodied.types import Array, LazyColumns, RobotTask
 
 
 class Layout:
@@ -26,7 +26,7 @@ class Layout:
         UserError: The scene lacks a joint, an object or an actuator that the task names.
     """
 
-    def __init__(self, model: Any, task: Task) -> None:
+    def __init__(self, model: Any, task: RobotTask) -> None:
         self.size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
         if self.size != 1 + model.nq + model.nv:
             raise UserError(f"{task.scene} has activations or plugins; use plain position servos")

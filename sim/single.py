@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
 
-from embodied.types import Task
+from embodied.types import RobotTask
 from sim.batched import BatchedMujocoEnv
 from sim.infos import Info
+from sim.locomotion.task import LocomotionTask
 
 
 class SingleEnv(gymnasium.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]):
@@ -24,7 +25,11 @@ class SingleEnv(gymnasium.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]])
     """
 
     def __init__(
-        self, task: Task, *, max_steps: int | None = None, render_mode: str | None = None
+        self,
+        task: RobotTask | LocomotionTask,
+        *,
+        max_steps: int | None = None,
+        render_mode: str | None = None,
     ) -> None:
         self._batched = BatchedMujocoEnv(task, 1, threads=1, max_steps=max_steps)
         self.task = task

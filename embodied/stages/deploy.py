@@ -14,13 +14,13 @@ from embodied.config import build
 from embodied.dataset import Episode
 from embodied.dataset_json import DatasetInfo
 from embodied.dataset_writer import write_dataset
-from embodied.environments import environment_from_json, require_task
+from embodied.environments import environment_from_json, require_robot_task
 from embodied.errors import UserError, at_least
 from embodied.files import read_json, write_json
 from embodied.registry import resolve
 from embodied.runs import RunFolder, git_commit
 from embodied.stages.evaluate import refresh_report
-from embodied.types import Array, FloatArray, Start, Task
+from embodied.types import Array, FloatArray, RobotTask, Start
 
 CUBE_NOTE = (
     "object poses came from the simulation; on a real arm they need a tracker, or a policy that "
@@ -45,7 +45,7 @@ class PolicyOnRobot:
     is seen by the policy in the next step, as it would be in the simulator.
     """
 
-    def __init__(self, task: Task, policy: Any, goal: FloatArray) -> None:
+    def __init__(self, task: RobotTask, policy: Any, goal: FloatArray) -> None:
         self._task, self._policy, self._goal = task, policy, goal
         self._joint_target: Array | None = None
 
@@ -67,7 +67,7 @@ class PolicyOnRobot:
 
 
 def observe(
-    task: Task, observation: Mapping[str, Any], joint_target: Array, goal: FloatArray
+    task: RobotTask, observation: Mapping[str, Any], joint_target: Array, goal: FloatArray
 ) -> Array:
     """Return the policy's observation [1, O] of what a robot measured."""
     measured = {
@@ -94,7 +94,7 @@ def deploy(run: RunFolder, config: DeployConfig) -> Path:
     package = package_folder(run, config.policy_seed)
     policy = resolve("package", "load")(package)
     env = environment_from_json(policy.description["environment"])
-    task = require_task(env.title)
+    task = require_robot_task(env.title)
     robot, limits = make_robot(config.robot, task)
     check_fit(policy.description, task, robot)
     start = task.start(np.random.default_rng(config.seed))
@@ -161,7 +161,7 @@ def describe(
     }
 
 
-def make_robot(config: Mapping[str, Any], task: Task) -> tuple[Any, Any]:
+def make_robot(config: Mapping[str, Any], task: RobotTask) -> tuple[Any, Any]:
     """Return the robot and the limits of its guard; a simulated plant is the task's scene."""
     for key in ("name", "limits", "max_speed"):
         if key not in config:
@@ -184,7 +184,7 @@ def make_robot(config: Mapping[str, Any], task: Task) -> tuple[Any, Any]:
     return robot, limits(robot.control_hz, speed)
 
 
-def check_fit(description: Mapping[str, Any], task: Task, robot: Any) -> None:
+def check_fit(description: Mapping[str, Any], task: RobotTask, robot: Any) -> None:
     """Refuse to move a robot that the policy was not made for."""
     if description["control_hz"] != robot.control_hz:
         raise UserError(
@@ -218,7 +218,7 @@ def check_fit(description: Mapping[str, Any], task: Task, robot: Any) -> None:
         )
 
 
-def to_episode(task: Task, arrays: Mapping[str, FloatArray], start: Start) -> Episode | None:
+def to_episode(task: RobotTask, arrays: Mapping[str, FloatArray], start: Start) -> Episode | None:
     """Turn a recording into an episode like the simulator's, or None when nothing was recorded.
 
     The action is the change of the joint target that was really sent. The robot measures once per

@@ -1,4 +1,4 @@
-"""Online training: a policy that learns in its environment, from the environment's own reward.
+"""Online training: a policy that learns in its environment, from its own reward or any other.
 
 The seeds are trained one after another. What stable-baselines3 would store of a training are
 pickles, which nothing here reads, so a stopped run keeps its policy but cannot be gone on with.
@@ -7,16 +7,17 @@ pickles, which nothing here reads, so a stopped run keeps its policy but cannot 
 from __future__ import annotations
 
 import math
+import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from json import dumps
 from typing import Any
 
 import numpy as np
 
 from embodied.engine.data import Normaliser
-from embodied.environments import describe_action, make_environment, make_task
+from embodied.environments import describe_action, make_environment, make_task, require_task
 from embodied.episodes import outcome_arrays
 from embodied.errors import UserError
 from embodied.files import write_json, write_text
@@ -26,10 +27,13 @@ from embodied.registry import resolve
 from embodied.runs import MetricsLog, RunFolder, read_metrics
 from embodied.stages.evaluate import EvaluateConfig, evaluate, evaluate_policies
 from embodied.stages.export import package_folder, write_package
+from embodied.stages.reward import make_reward, sample_transitions
+from embodied.stages.rewarded import RewardedEnv
 from embodied.stages.settings import action_bounds, algorithm_config
 from embodied.stages.train import CURVE_SEED_OFFSET, TrainConfig, is_resumable, manifest
-from embodied.types import Field
+from embodied.types import Field, Reward
 
+CHECK_EPISODES = 64  # that a reward is tried on before a policy learns from it
 Finished = Sequence[tuple[float, bool | None]]  # return and success of episodes that ended
 
 
@@ -51,8 +55,10 @@ def train_online(config: TrainConfig, run: RunFolder | None = None) -> RunFolder
     values = {key: item for key, item in config.policy.items() if key != "name"}
     settings = algorithm_config(config.policy["name"], values)
     if run is None:
-        run = RunFolder.create(config.name)
-    inputs = manifest(config, [], {"kind": "environment"})
+        run, reward = start_run(config)
+    else:
+        reward = make_online_reward(config, run)
+    inputs = manifest(config, [], reward.provenance() if reward else {"kind": "environment"})
     run.describe({"command": "train", **asdict(config)}, inputs)
     write_json(run.path / "behaviour.json", {"success": None, "return": None})
     started = time.monotonic()
@@ -61,7 +67,7 @@ def train_online(config: TrainConfig, run: RunFolder | None = None) -> RunFolder
     with stop_on_interrupt() as stop, progress_bar(total, "train", " steps") as bar:
         for place, seed in enumerate(config.seeds):
             recorder = Recorder(config, place, log, stop, bar, started)
-            train_seed(config, run, settings, seed, recorder)
+            train_seed(config, run, settings, seed, recorder, reward)
     merge_seeds(run)
     evaluate(
         run,
@@ -71,11 +77,43 @@ def train_online(config: TrainConfig, run: RunFolder | None = None) -> RunFolder
     return run
 
 
+def make_online_reward(config: TrainConfig, run: RunFolder) -> Reward | None:
+    """Return the reward that replaces the environment's and keep it in the run; None for its own.
+
+    Raises:
+        UserError: The environment has no named fields, or the reward is not acceptable.
+    """
+    if config.reward is None:
+        return None
+    task = require_task(config.env.title)
+    sample = sample_transitions(config.env, CHECK_EPISODES, seed=0)
+    return make_reward(config.reward, {}, run.path / "reward", task, sample)
+
+
+def start_run(config: TrainConfig) -> tuple[RunFolder, Reward | None]:
+    """Return a new run with its reward; a reward that is refused leaves no run behind."""
+    run = RunFolder.create(config.name)
+    try:
+        return run, make_online_reward(config, run)
+    except BaseException:
+        shutil.rmtree(run.path)
+        raise
+
+
 def train_seed(
-    config: TrainConfig, run: RunFolder, settings: Any, seed: int, recorder: Recorder
+    config: TrainConfig,
+    run: RunFolder,
+    settings: Any,
+    seed: int,
+    recorder: Recorder,
+    reward: Reward | None,
 ) -> None:
     """Train one seed and write its policy package, also when a stop is asked for."""
     task, env = make_task(config.env.title), make_environment(config.env)
+    term_means: Callable[[], dict[str, float]] = dict
+    if reward is not None:
+        env = RewardedEnv(env, reward)
+        term_means = env.term_means
     try:
         action = describe_action(env, task)
         normaliser = no_normalisation(env.single_observation_space, action)
@@ -87,7 +125,7 @@ def train_seed(
         def policy() -> Any:
             return snapshot(learner, normaliser, str(config.policy["name"]), seed)
 
-        steps = learn(learner, config.steps, recorder.following(policy))
+        steps = learn(learner, config.steps, recorder.following(policy, term_means))
     finally:
         env.close()
     facts = {
@@ -120,6 +158,9 @@ def learn(learner: Any, steps: int, on_step: Callable[[int, Finished], bool]) ->
 
 def snapshot(learner: Any, normaliser: Normaliser, algorithm: str, seed: int) -> Any:
     """Return what the learner has learnt so far as a policy package in memory."""
+    moments = learner.observation_moments()
+    if moments is not None:
+        normaliser = replace(normaliser, mean=moments[0], std=moments[1])
     description = {
         "algorithm": algorithm,
         "arm": "policy",
@@ -163,8 +204,15 @@ class Recorder:
     bar: Any
     started: float  # s on the monotonic clock, of the first seed
 
-    def following(self, policy: Callable[[], Any]) -> Callable[[int, Finished], bool]:
-        """Return what the learner calls after every step; ``policy`` gives its newest state."""
+    def following(
+        self, policy: Callable[[], Any], term_means: Callable[[], Mapping[str, float]]
+    ) -> Callable[[int, Finished], bool]:
+        """Return what the learner calls after every step.
+
+        Args:
+            policy: Gives the learner's newest state.
+            term_means: Gives the means per step of the reward's terms since its last call.
+        """
         ended: list[tuple[float, bool | None]] = []
         before, total = 0, self.config.steps
 
@@ -179,6 +227,7 @@ class Recorder:
             line: dict[str, float] = {}
             if due(self.config.log_every):
                 line |= episode_means(ended)
+                line |= {f"reward/{name}": mean for name, mean in term_means().items()}
                 ended.clear()
             if due(self.config.curve_every):
                 line |= self.curve(policy())

@@ -23,9 +23,18 @@ POSITIVE = (
     "critics",
     "samples",
     "huber",
+    "max_gradient_norm",
+    "target_kl",
 )
 # ...or at least zero.
-NOT_NEGATIVE = ("temperature", "alpha", "target_noise", "noise_clip", "conservatism")
+NOT_NEGATIVE = (
+    "temperature",
+    "alpha",
+    "target_noise",
+    "noise_clip",
+    "conservatism",
+    "value_weight",
+)
 SHARES = ("discount", "expectile", "quantile", "polyak")
 
 

@@ -92,6 +92,41 @@ def test_the_package_acts_as_stable_baselines3_predicts(maker):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
+def test_a_normalised_policy_is_packaged_with_its_normalisation():
+    config = replace(PPO_TINY, normalise_observation=True, normalise_reward=True)
+    learner = PPO(config, Aim(), LOW, HIGH, seed=0)
+    learner.learn(240, on)
+    mean, std = learner.observation_moments()
+    seen = np.stack([np.arange(3), np.zeros(3), np.zeros(3)], 1)[:, 0] / 50
+    assert mean[0] == pytest.approx(seen.mean(), abs=1e-3)
+    assert std[0] == pytest.approx(seen.std(), abs=1e-3)
+    x = np.random.default_rng(0).normal(mean, std, (200, 3)).astype(np.float32)
+    normaliser = Normaliser(mean, std, LOW, HIGH)
+    names = {"head": learner.head, "activation": learner.activation}
+    found, _ = make(learner.actor_weights(), normaliser, names).predict(x, deterministic=True)
+    unit, _ = learner.model.predict((x - mean) / std, deterministic=True)
+    expected = LOW + (unit + 1.0) / 2.0 * (HIGH - LOW)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert expected.std() > 0.0
+    assert PPO(PPO_TINY, Aim(), LOW, HIGH, seed=0).observation_moments() is None
+
+
+def test_rewards_are_normalised_for_learning_and_told_as_they_are():
+    stored, told = [], []
+    for normalised in (True, False):
+        config = replace(PPO_TINY, normalise_reward=normalised)
+        learner, ended = PPO(config, Aim(), LOW, HIGH, seed=0), []
+        learner.learn(120, lambda step, finished, ended=ended: ended.extend(finished) or True)
+        stored.append(learner.model.rollout_buffer.rewards)
+        told.append(ended)
+    # Until the first update the same seed acts in the same way, so that all else is equal.
+    assert told[0] == told[1]
+    assert len(told[0]) > 30
+    late = np.stack(stored)[:, 20:].reshape(2, -1)
+    assert np.corrcoef(late)[0, 1] > 0.9
+    assert not np.allclose(*late)
+
+
 def test_the_packages_samples_have_stable_baselines3s_spread(maker):
     learner = maker(Aim())
     learner.learn(120, on)
