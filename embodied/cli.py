@@ -13,9 +13,10 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from embodied import __version__
+from embodied.arguments import Parser, split_overrides
 from embodied.errors import UserError
 from embodied.files import FULL
 from embodied.registry import check_siblings
@@ -113,6 +114,16 @@ def _demo(options: argparse.Namespace, overrides: list[str]) -> object:
     return demo.resume(resume) if resume else demo.run(load("demo", overrides))
 
 
+def _improve(options: argparse.Namespace, overrides: list[str]) -> object:
+    from embodied.config import load
+    from embodied.stages import improve
+
+    resume = _resumed(overrides)
+    if resume:
+        return improve.resume_run(resume)
+    return improve.run(options.run, options.text, load("improve", overrides))
+
+
 def _doctor(options: argparse.Namespace, overrides: list[str]) -> object:
     from embodied import doctor
 
@@ -137,6 +148,12 @@ COMMANDS = {
     "evaluate": Command("roll a run's policies out again", ("run",), _evaluate, "evaluate"),
     "compare": Command("set runs, or RUN:ARM, side by side", ("runs+",), _compare, "compare"),
     "deploy": Command("run a policy on a robot, guarded", ("run",), _deploy, "deploy"),
+    "improve": Command(
+        "rewrite a run's reward after your words, or after its training curves",
+        ("run?", "text?"),
+        _improve,
+        "improve",
+    ),
     "data": Command(
         "show or make datasets: info, filter, split, merge, convert, corrupt",
         ("action", "paths+"),
@@ -152,15 +169,6 @@ META = {
     "action": "ACTION",
     "paths": "PATH",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Tells a wrong argument in one line, as every other mistake is told."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the line and exit with 2."""
-        line = " ".join(message.split())
-        self.exit(2, f"{self.prog}: {line}; see `{self.prog} --help`\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -207,23 +215,6 @@ def _keys(config: str | None) -> str | None:
     ]
     indented = "".join(f"  {line}\n" for line in text.splitlines())
     return f"overrides (key=value), with their defaults:\n{indented}choices:\n" + "\n".join(groups)
-
-
-def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Separate ``key=value`` overrides from ordinary arguments.
-
-    The first argument of ``reward`` is a sentence and may hold anything.
-    """
-    plain, overrides = list(arguments[:1]), []
-    for position, item in enumerate(arguments[1:]):
-        key = item.partition("=")[0].lstrip("+~")
-        sentence = arguments[0] == "reward" and position == 0 and " " in item.split("=")[0]
-        is_key = "=" in item and key.replace(".", "").replace("_", "").replace("/", "").isalnum()
-        if is_key and not sentence and not item.startswith(("-", "/", ".")):
-            overrides.append(item)
-        else:
-            plain.append(item)
-    return plain, overrides
 
 
 def check_gl() -> None:

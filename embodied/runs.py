@@ -83,6 +83,20 @@ class RunFolder:
         """The manifest as stored."""
         return read_json(self.path / "manifest.json", ("run_version",))
 
+    def config(self) -> tuple[str, dict[str, Any]]:
+        """Return the command that made the run and the config that it ran with.
+
+        Raises:
+            UserError: ``config.yaml`` is missing or damaged.
+        """
+        try:
+            values = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+            return str(values.pop("command")), dict(values)
+        except (OSError, yaml.YAMLError, KeyError, AttributeError, TypeError, ValueError):
+            raise UserError(
+                f"{self.path}/config.yaml is missing or damaged; run its command again"
+            ) from None
+
     def write_manifest(self, extra: Mapping[str, Any]) -> None:
         """Write ``manifest.json``: versions, commit, machine, and what the stage adds."""
         versions = {}

@@ -11,17 +11,20 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from embodied.errors import UserError
 from embodied.types import Field, Task
 from rewards.dialect.functions import FUNCTIONS
 from rewards.dialect.parser import RETURN, SIGNATURE
+from rewards.images import hashed
+from rewards.retrieval import Example
 
 PROMPT_VERSION = 1
 MAX_INSTRUCTION = 500  # characters
 
-Message: TypeAlias = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
+# {"role": "system" | "user" | "assistant", "content": a text, or parts as in rewards.images}
+Message: TypeAlias = dict[str, Any]
 
 SYSTEM = f"""\
 You write reward functions for reinforcement learning of robots. You answer with one function in a \
@@ -65,12 +68,13 @@ parentheses, and a if condition else b (chosen per transition, as np.where).
 - The result must be finite for every input: guard divisions with np.maximum(x, 1e-6)."""
 
 
-def build_messages(instruction: str, task: Task) -> list[Message]:
+def build_messages(instruction: str, task: Task, examples: Sequence[Example] = ()) -> list[Message]:
     """Return the chat messages that ask for a reward.
 
     Args:
         instruction: The user's sentence.
         task: Its documented fields, action, rate and length are told; its success test is not.
+        examples: Accepted rewards of other tasks to show; with none the text is that without them.
 
     Raises:
         UserError: The sentence is empty or too long.
@@ -93,12 +97,24 @@ def build_messages(instruction: str, task: Task) -> list[Message]:
         "The action:\n\n" + _described("action", task.action),
         ADVICE,
         "Rules of the language:\n" + RULES.format(functions=usages),
+        *([_shown(examples)] if examples else []),
         "Think about what the instruction asks for, then reply with one fenced python block.",
     )
     return [
         {"role": "system", "content": SYSTEM},
         {"role": "user", "content": "\n\n".join(sections)},
     ]
+
+
+def code_message(source: str) -> Message:
+    """Return a program as the model's own answer."""
+    return {"role": "assistant", "content": f"```python\n{source.rstrip()}\n```"}
+
+
+def _shown(examples: Sequence[Example]) -> str:
+    parts = ["Rewards that were accepted for other tasks, whose fields are other ones than yours:"]
+    parts += [f"{item.instruction}\n{code_message(item.source)['content']}" for item in examples]
+    return "\n\n".join(parts)
 
 
 def class_listing(fields: Mapping[str, Field]) -> str:
@@ -142,8 +158,11 @@ def feedback(reply: str, failure: str) -> list[Message]:
 
 
 def prompt_hash(messages: Sequence[Message]) -> str:
-    """Return the SHA-256 of messages as canonical JSON (sorted keys, no spaces, UTF-8)."""
+    """Return the SHA-256 of messages as canonical JSON (sorted keys, no spaces, UTF-8).
+
+    An image counts by the hash of its bytes (``rewards.images``), not by where it lies.
+    """
     canonical = json.dumps(
-        list(messages), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        hashed(messages), sort_keys=True, separators=(",", ":"), ensure_ascii=False
     )
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()

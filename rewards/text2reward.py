@@ -7,8 +7,6 @@ transitions before anything is trained with it.
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,16 @@ from embodied.files import sha256_bytes
 from embodied.runs import runs_root
 from embodied.types import Task, Transitions
 from rewards.code_reward import CodeReward
-from rewards.prompt import PROMPT_VERSION, Message, build_messages, feedback, prompt_hash, subject
-from rewards.provenance import accept, load_saved, save
-from rewards.providers.base import NoReplyError, Provider, Reply, append_line
+from rewards.conversation import TRANSCRIPT, Conversation, code_block, converse
+from rewards.gate.report import Gate
+from rewards.prompt import PROMPT_VERSION, build_messages, prompt_hash, subject
+from rewards.provenance import load_saved
+from rewards.providers.base import Provider
+from rewards.retrieval import library, nearest
 
-__all__ = ["generate", "load_saved"]
+__all__ = ["code_block", "generate", "load_saved"]
 
 REPLIES = "replies.jsonl"
-TRANSCRIPT = "transcript.jsonl"
-FENCE = re.compile(r"^```[ \t]*(?:python|py)?[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
-MAX_REPLY = 100_000  # characters
 
 
 def generate(
@@ -36,6 +34,8 @@ def generate(
     sample: Transitions | None,
     *,
     max_attempts: int = 3,
+    examples: int = 0,
+    gate: Gate | None = None,
     folder: Path,
 ) -> CodeReward:
     """Make a reward from a sentence.
@@ -46,6 +46,8 @@ def generate(
         provider: Answers the prompt.
         sample: Transitions of the task that the code is checked on; None parses only.
         max_attempts: Answers that are tried; each failure is told to the model.
+        examples: Accepted rewards of other tasks that the model is shown, the most similar ones.
+        gate: See ``rewards.provenance.accept``.
         folder: Gets ``reward.py``, ``provenance.json``, ``diagnostics.json`` and the transcript of
             all attempts. Raw replies that cost money go to one log of all runs, since no other
             run shall pay for them again.
@@ -53,82 +55,46 @@ def generate(
     Raises:
         UserError: No answer, or none that passes within ``max_attempts``.
     """
-    if max_attempts < 1:
-        raise UserError(f"max_attempts is {max_attempts} and must be at least 1")
-    folder = Path(folder)
-    messages = build_messages(instruction, task)
-    asked = {
+    shown = nearest(instruction, task, examples, library(runs_root())) if examples else ()
+    messages = build_messages(instruction, task, shown)
+    origin: dict[str, Any] = {
         "kind": "text2reward",
         "instruction": subject(messages)[1],
         "prompt_version": PROMPT_VERSION,
         "prompt_sha256": prompt_hash(messages),
         "provider": provider.name,
     }
-    failure = ""
-    for attempt in range(1, max_attempts + 1):
-        reply = _ask(provider, messages, runs_root() / REPLIES, failure)
-        try:
-            reward = accept(
-                code_block(reply.text), task, sample, {**asked, **_answered(reply, attempt)}
-            )
-        except UserError as error:
-            failure = str(error)
-            _record(folder, attempt, messages, reply, failure)
-            messages = [*messages, *feedback(reply.text, failure)]
-            continue
-        _record(folder, attempt, messages, reply, "")
-        save(reward, folder, sample)
-        return reward
-    raise UserError(
-        f"no reward passed its checks in {max_attempts} attempts; the last failure: {failure} "
-        f"(all of them: {folder / TRANSCRIPT}); rephrase the instruction, use another model, or "
-        "write the reward yourself with reward=file reward.path=..."
+    if shown:
+        origin["examples"] = [
+            {"task": item.task, "source_sha256": sha256_bytes(item.source.encode())}
+            for item in shown
+        ]
+    asked = Conversation(Path(folder), messages)
+    converse(
+        [asked],
+        provider,
+        task,
+        sample,
+        origin,
+        max_attempts=max_attempts,
+        log=runs_root() / REPLIES,
+        gate=gate,
     )
+    return accepted(asked, max_attempts)
 
 
-def _ask(provider: Provider, messages: list[Message], log: Path, failure: str) -> Reply:
-    try:
-        return provider.complete(messages, log)
-    except NoReplyError:
-        if failure:  # kept replies have no second try
-            raise UserError(f"the recorded reply was refused: {failure}") from None
-        raise
-
-
-def _answered(reply: Reply, attempt: int) -> dict[str, Any]:
-    """Return what the provenance tells of the reply that was accepted."""
-    return {
-        "reply_sha256": sha256_bytes(reply.text.encode("utf-8", "surrogatepass")),
-        "model": reply.model,
-        "attempts": attempt,
-        **({"statement": reply.statement} if reply.statement else {}),
-    }
-
-
-def code_block(text: str) -> str:
-    """Return the code of the one fenced block of a reply.
+def accepted(asked: Conversation, max_attempts: int) -> CodeReward:
+    """Return the reward of a conversation.
 
     Raises:
-        UserError: There is none, more than one, or the reply is too long.
+        UserError: It ended without one, or the provider gave no answer.
     """
-    blocks = FENCE.findall(text.replace("\r\n", "\n")) if len(text) <= MAX_REPLY else []
-    if len(blocks) != 1:
-        found = "more than one" if blocks else "no complete"
-        raise UserError(f"the reply holds {found} fenced python block; give exactly one")
-    return str(blocks[0])
-
-
-def _record(
-    folder: Path, attempt: int, messages: list[Message], reply: Reply, failure: str
-) -> None:
-    record: dict[str, Any] = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "attempt": attempt,
-        "prompt_sha256": prompt_hash(messages),
-        "messages": messages,
-        "reply": reply.text,
-        "model": reply.model,
-        "usage": dict(reply.usage),
-        "failure": failure,
-    }
-    append_line(folder / TRANSCRIPT, record)
+    if asked.error is not None:
+        raise asked.error
+    if asked.reward is not None:
+        return asked.reward
+    raise UserError(
+        f"no reward passed its checks in {max_attempts} attempts; the last failure: "
+        f"{asked.failure} (all of them: {asked.folder / TRANSCRIPT}); rephrase the instruction, "
+        "use another model, or write the reward yourself with reward=file reward.path=..."
+    )

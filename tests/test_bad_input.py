@@ -65,7 +65,7 @@ TRAIN = ("train", "data=data", "steps=2", "seeds=[0]", "policy.hidden=[8]", "vid
         (("label", "data", "label=a/b"), "label name"),
         (("label", "data", "check_transitions=0"), "check_transitions"),
         (("label", "data", "reward.max_attempts=0"), "max_attempts"),
-        (("reward", "provider=oracle"), "unknown provider 'oracle'; available: openai, recorded"),
+        (("reward", "provider=oracle"), "unknown provider 'oracle'; available: anthropic, openai"),
         (("reward", "env=pusch"), "unknown env 'pusch'"),
         (("reward", "check_episodes=0"), "check_episodes"),
         (("reward", "env=gymnasium", "env.id=Pendulum-v1"), "documents no state fields"),

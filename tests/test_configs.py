@@ -12,7 +12,18 @@ from embodied import registry
 from embodied.config import load
 from embodied.config_folder import config_folder
 from embodied.environments import EnvConfig
-from embodied.stages import collect, compare, data, demo, deploy, evaluate, label, reward, train
+from embodied.stages import (
+    collect,
+    compare,
+    data,
+    demo,
+    deploy,
+    evaluate,
+    improve,
+    label,
+    reward,
+    train,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +67,9 @@ def field_names(cls: type) -> set[str]:
 def accepted(group: str, name: str) -> set[str]:
     """Return the keys that the object behind a group's name takes."""
     from real_robot.drivers.mujoco_robot import MujocoRobotConfig
+    from rewards.providers.http_chat import HttpConfig
     from rewards.providers.openai_http import OpenAIConfig
+    from rewards.providers.transformers_chat import TransformersConfig
 
     if group == "data":
         return field_names(train.DataConfig)
@@ -67,7 +80,9 @@ def accepted(group: str, name: str) -> set[str]:
     if group == "policy":
         return field_names(registry.resolve("policy", name).Config)
     if group == "provider":
-        return field_names(OpenAIConfig) if name == "openai" else set()
+        configs = {"openai": OpenAIConfig, "anthropic": HttpConfig}
+        configs |= {"transformers": TransformersConfig}
+        return field_names(configs[name]) if name in configs else set()
     return keyword_names(registry.resolve(KINDS[group], name)) - {
         *("task", "num_envs", "seed", "context")
     }
@@ -78,7 +93,7 @@ def test_a_group_file_names_something_real_and_sets_only_what_it_takes(path):
     group, values = path.parent.name, yaml.safe_load(path.read_text(encoding="utf-8"))
     if group != "data":
         # A preset, as env/halfcheetah is, has a name of its own and sets options of another.
-        assert values["name"] == path.stem or group == "env"
+        assert values["name"] == path.stem or group in ("env", "policy")
         assert values["name"] in choices(group)
     assert set(values) - {"name", "defaults"} <= accepted(group, values.get("name", path.stem))
 
@@ -98,6 +113,7 @@ COMMANDS = {
     "compare": (compare.CompareConfig, []),
     "deploy": (deploy.DeployConfig, []),
     "data": (data.DataConfig, []),
+    "improve": (improve.ImproveConfig, []),
     "demo": (demo.DemoConfig, []),
 }
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embodied.rounds import Round
+
 MAX_POINTS = 160  # points of a drawn line; longer ones are averaged in bins
 
 
@@ -28,6 +30,7 @@ class ReportContent:
         videos: Name ("success", "failure") to an MP4 file.
         missing_videos: Why a video is missing, in plain words.
         deployment: What happened on the robot.
+        rounds: The programs of an improvement loop, the run's first one included.
     """
 
     result: Mapping[str, Any]
@@ -40,6 +43,7 @@ class ReportContent:
     videos: Mapping[str, Path] | None = None
     missing_videos: str = ""
     deployment: Mapping[str, Any] | None = None
+    rounds: Sequence[Round] = ()
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,11 @@ def rows(result: Mapping[str, Any]) -> tuple[list[Row], list[Arm]]:
 def _row(which: Arm, value: Mapping[str, Any]) -> Row:
     returns = value.get("return") or {}
     iqm = _number(returns.get("iqm"))
-    return Row(which, _estimate(value.get("success")), _estimate(returns), iqm)
+    return Row(which, estimate(value.get("success")), estimate(returns), iqm)
 
 
-def _estimate(value: Mapping[str, Any] | None) -> Estimate | None:
+def estimate(value: Mapping[str, Any] | None) -> Estimate | None:
+    """Return a summary of ``result.json`` as an estimate; None where it has no number."""
     mean = _number((value or {}).get("mean"))
     if value is None or mean is None:
         return None

@@ -11,6 +11,7 @@ from embodied.report import sections
 from embodied.report.content import ReportContent, Row, rows
 from embodied.report.document import document
 from embodied.report.reading import headline
+from embodied.report.rounds import improvement
 from embodied.report.text import duration, escape
 
 
@@ -34,6 +35,7 @@ def render(content: ReportContent) -> str:
         sections.outcome(table, absent),
         sections.training(content.metrics),
         sections.reward(content),
+        improvement(content.rounds),
         sections.episodes(content.videos or {}, content.missing_videos),
         sections.deployment(content.deployment),
         sections.how_to_read(table),

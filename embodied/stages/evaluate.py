@@ -19,6 +19,7 @@ from embodied.files import read_json, write_json, write_text
 from embodied.registry import resolve
 from embodied.results import CONTROLS, describe, outcomes_of, table
 from embodied.rollout import rollout
+from embodied.rounds import begun, read_rounds, root_of
 from embodied.runs import RunFolder, numbered, read_metrics
 from embodied.stages.film import film_both
 from embodied.types import RewardContext
@@ -119,13 +120,18 @@ def evaluate_policies(
 def reward_over_episode(
     run: RunFolder, task_name: str, episodes: list[list[Episode]]
 ) -> dict[str, Any]:
-    """Return the reward's total and terms at every step of one episode of the first seed."""
+    """Return the reward's total and terms at every step of one episode of the first seed.
+
+    ``means`` are those of each term over all evaluation episodes.
+    """
     folder, task = run.path / "reward", make_task(task_name)
     if task is None or not (folder / "reward.py").is_file():
         return {}
     reward = resolve("reward", "saved")(RewardContext(folder, task, None, None), path=str(run.path))
     score = reward.score(concatenate(episodes[0][:1]))
+    every = reward.score(concatenate([item for items in episodes for item in items])).terms
     return {
+        "means": {key: float(np.mean(value)) for key, value in every.items()},
         "total": [float(item) for item in score.total],
         "terms": {key: [float(item) for item in value] for key, value in score.terms.items()},
         "caption": "Terms of the reward over the first evaluation episode of the first seed.",
@@ -148,6 +154,7 @@ def write_report(run: RunFolder, folder: Path) -> None:
     code = run.path / "reward" / "reward.py"
     deployments = [p / "result.json" for p in numbered(run.path / "deployments")]
     told = [path for path in deployments if path.is_file()]
+    root = root_of(run.path)
     content = ReportContent(
         result=read_json(folder / "result.json"),
         metrics=read_metrics(run),
@@ -159,6 +166,7 @@ def write_report(run: RunFolder, folder: Path) -> None:
         missing_videos=filmed["missing"],
         deployment=read_json(told[-1]) if told else None,
         manifest=run.manifest,
+        rounds=read_rounds(root) if begun(root) else (),
     )
     build_report(folder / "report.html", content)
     page = (folder / "report.html").read_text(encoding="utf-8")

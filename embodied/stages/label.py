@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from embodied.config import build
+from embodied.dataset import Dataset
 from embodied.environments import make_task
 from embodied.errors import at_least
 from embodied.formats import open_dataset
 from embodied.labels import reward_folder, write_labels
 from embodied.progress import progress_bar
 from embodied.stages.reward import make_reward
+from embodied.types import Transitions
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,7 @@ def label(data: str | Path, config: LabelConfig) -> Path:
     options = dict(config.reward)
     if "instruction" in options and options["instruction"] is None and task is not None:
         options["instruction"] = task.instruction
-    rng = np.random.default_rng(0)
-    count = min(config.check_transitions, len(dataset))
-    sample = dataset.transitions(np.sort(rng.choice(len(dataset), count, replace=False)))
+    sample = check_sample(dataset, config.check_transitions)
     kept = reward_folder(dataset, config.label)
     making = kept.with_suffix(".making")
     # What lies behind an earlier label stays as it is until the new label is there.
@@ -62,6 +62,13 @@ def label(data: str | Path, config: LabelConfig) -> Path:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()  # a reward without code keeps nothing
     return path
+
+
+def check_sample(dataset: Dataset, count: int) -> Transitions:
+    """Return up to ``count`` stored transitions, the same ones each time, to try a reward on."""
+    rng = np.random.default_rng(0)
+    rows = rng.choice(len(dataset), min(count, len(dataset)), replace=False)
+    return dataset.transitions(np.sort(rows))
 
 
 def _remove(path: Path) -> None:

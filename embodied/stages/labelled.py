@@ -32,6 +32,20 @@ def open_labelled(
     Raises:
         UserError: Data that are missing, damaged, unlabelled or of another environment.
     """
+    datasets = open_checked(data, env, seeds)
+    read = [read_reward(dataset, data.label) for dataset in datasets]
+    provenance = [item for _, item in read]
+    if any(item != provenance[0] for item in provenance):
+        raise UserError("the datasets were labelled by different rewards; label them all with one")
+    return datasets, [values for values, _ in read], provenance[0]
+
+
+def open_checked(data: DataConfig, env: EnvConfig, seeds: Sequence[int]) -> list[Dataset]:
+    """Return datasets that a policy for the environment can learn from, whatever their labels.
+
+    Raises:
+        UserError: Data that are missing, damaged or of another environment.
+    """
     datasets = open_datasets(data.paths, data.fields)
     if len(datasets) not in (1, len(seeds)):
         raise UserError(
@@ -48,11 +62,7 @@ def open_labelled(
                 f"runs in {env.title!r}; say env={dataset.info.environment}"
             )
     check_sizes(datasets[0], env)
-    read = [read_reward(dataset, data.label) for dataset in datasets]
-    provenance = [item for _, item in read]
-    if any(item != provenance[0] for item in provenance):
-        raise UserError("the datasets were labelled by different rewards; label them all with one")
-    return datasets, [values for values, _ in read], provenance[0]
+    return datasets
 
 
 def check_sizes(dataset: Dataset, env: EnvConfig) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from embodied.config import build, options_of
-from embodied.environments import EnvConfig, make_environment, require_task
+from embodied.environments import EnvConfig, make_environment, make_task, require_task
 from embodied.episodes import concatenate
 from embodied.errors import UserError, at_least
 from embodied.files import read_json
@@ -16,7 +16,7 @@ from embodied.registry import resolve
 from embodied.rollout import rollout
 from embodied.runs import RunFolder
 from embodied.stages.collect import make_behaviour
-from embodied.types import Reward, RewardContext, Task, Transitions
+from embodied.types import Reward, RewardContext, RobotTask, Task, Transitions
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class RewardConfig:
     provider: dict[str, Any]  # short name and options of the language model's provider
     instruction: str | None = None  # the sentence; the task's own when null
     path: str | None = None  # of a hand-written reward (reward=file) or a run (reward=saved)
-    check: bool = False  # print the diagnostics
+    reference: str | None = None  # file of a reward to compare with; the task's expert when null
+    check: bool = False  # print the verdicts of the gate
     check_episodes: int = 128  # episodes that a new reward is tried on
     seed: int = 0  # of those episodes
 
@@ -39,8 +40,14 @@ def make_reward(
     context_folder: Path,
     task: Task | None,
     sample: Transitions | None,
+    *,
+    environment: Callable[[int], Any] | None = None,
+    instruction: str | None = None,
+    reference: str | None = None,
 ) -> Reward:
     """Return the reward that the config names, accepted by its checks.
+
+    ``environment``, ``instruction`` and ``reference`` are those of ``RewardContext``.
 
     Raises:
         UserError: An unknown name or option, or no acceptable reward could be made.
@@ -51,6 +58,9 @@ def make_reward(
         task=task,
         sample=sample,
         provider=lambda: make_provider(provider),
+        environment=environment,
+        instruction=instruction,
+        reference=None if reference is None else Path(reference),
     )
     reward: Reward = maker(context, **options_of(maker, config, "reward"))
     return reward
@@ -64,13 +74,17 @@ def make_provider(config: dict[str, Any]) -> Any:
 
 
 def sample_transitions(env_config: EnvConfig, episodes: int, seed: int) -> Transitions:
-    """Return transitions of the scripted behaviour's mixture: successes and failures both."""
+    """Return transitions of the scripted behaviour's mixture: successes and failures both.
+
+    Where no robot is scripted, as in locomotion, actions are random.
+    """
     at_least(1, {"check_episodes": episodes, "env.num_envs": env_config.num_envs})
     at_least(0, {"seed": seed})
     num_envs = min(env_config.num_envs, episodes)
     env = make_environment(env_config, num_envs)
     try:
-        behaviour = make_behaviour({"name": "scripted"}, env, seed)
+        scripted = isinstance(make_task(env_config.title), RobotTask)
+        behaviour = make_behaviour({"name": "scripted" if scripted else "random"}, env, seed)
         count = -(-episodes // num_envs)
         return concatenate([item for _, item in rollout(env, behaviour.act, count, seed)])
     finally:
@@ -87,13 +101,54 @@ def reward(config: RewardConfig, run: RunFolder | None = None) -> RunFolder:
         options["instruction"] = instruction
     run = run or RunFolder.create("reward")
     run.describe({"command": "reward", **asdict(config)}, {"command": "reward"})
-    make_reward(options, config.provider, run.path / "reward", task, sample)
+    make_reward(
+        options,
+        config.provider,
+        run.path / "reward",
+        task,
+        sample,
+        environment=lambda most: make_environment(config.env, min(most, config.env.num_envs)),
+        instruction=config.instruction,
+        reference=config.reference,
+    )
     if not (run.path / "reward" / "provenance.json").is_file():
         raise UserError(
             f"reward={options['name']} has nothing to keep; label with it directly: "
             f"embodied label DATA reward={options['name']}"
         )
     return run
+
+
+def check_table(diagnostics: Mapping[str, Any]) -> str:
+    """Return the verdicts of the gate and the terms of a reward as text, from its JSON."""
+    terms = [
+        [name, *(f"{numbers[key]:.3g}" for key in ("mean", "std", "explained"))]
+        for name, numbers in diagnostics["terms"].items()
+    ]
+    tables = [[["term", "mean", "std", "share of the variance"], *terms]]
+    if "measures" in diagnostics:  # an ensemble has none of its own
+        verdicts = [
+            [name, item["verdict"], _number(item["value"]), _number(item["bound"])]
+            for name, item in diagnostics["measures"].items()
+        ]
+        tables.append([["measure", "verdict", "value", "bound"], *verdicts])
+    text = "\n\n".join(map(_aligned, tables))
+    if "measures" not in diagnostics:
+        return text
+    said = [f"{name}: {item['sentence']}" for name, item in diagnostics["measures"].items()]
+    return "\n".join([text, "", *said, "", f"verdict: {diagnostics['verdict']}"])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
 
 
 def run(values: dict[str, Any]) -> RunFolder:
@@ -104,7 +159,7 @@ def run(values: dict[str, Any]) -> RunFolder:
     if (folder / "reward.py").is_file():
         print((folder / "reward.py").read_text(encoding="utf-8").rstrip())
     if config.check:
-        print(json.dumps(read_json(folder / "diagnostics.json"), indent=2))
+        print(check_table(read_json(folder / "diagnostics.json")))
     print(
         f"reward kept in {folder}; use it with: embodied label DATA reward=saved path={made.path}"
     )

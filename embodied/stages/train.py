@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from embodied.config import build
 from embodied.dataset import Dataset
@@ -35,6 +35,10 @@ from embodied.stages.labelled import OWN_REWARD, DataConfig, open_labelled
 BLOCK, CUDA_BLOCK = 64, 1024
 CURVE_SEED_OFFSET = 500_000  # keeps the curve's starts apart from the final evaluation's
 
+# What gives the learning curve's numbers: <arm>/<metric>, one per training seed.
+Curve = dict[str, list[float | None]]
+Measure = Callable[["TrainConfig", list[Group], Divergence], Curve]
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -60,6 +64,8 @@ class TrainConfig:
     evaluation_seed: int = 1_000_000  # of the evaluation's starts, the same for every network
     videos: bool = True  # film a success and a failure
     tensorboard: bool = False  # also write TensorBoard files
+    reward: dict[str, Any] | None = None  # online: in place of the environment's own reward
+    path: str | None = None  # of the reward's file or run (reward=file, reward=saved)
 
 
 def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
@@ -75,7 +81,7 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
     check(config)
     torch.set_num_threads(config.threads or torch.get_num_threads())
     set_matmul_precision(config.matmul_precision)
-    if getattr(resolve("policy", str(config.policy.get("name"))), "online", False):
+    if learns_online(config):
         from embodied.stages.online import train_online  # it imports this module
 
         return train_online(config, run)
@@ -105,7 +111,11 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
     else:
         keep_reward(run, datasets[0], config.data.label, reward)
         run.describe({"command": "train", **asdict(config)}, inputs)
-    wall_s, diverged = fit(config, run, groups)
+    try:
+        wall_s, diverged = fit(config, run, groups)
+    except KeyboardInterrupt:
+        print(f"go on with: embodied train resume={run.path}")
+        raise
     export(run, groups, datasets, config.env, config.seeds, config.steps, diverged)
     write_json(run.path / "behaviour.json", behaviour_outcomes(datasets))
     evaluate(
@@ -116,8 +126,18 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
     return run
 
 
+def learns_online(config: TrainConfig) -> bool:
+    """Return whether the policy learns in its environment, without data."""
+    return bool(getattr(resolve("policy", str(config.policy.get("name"))), "online", False))
+
+
 def check(config: TrainConfig) -> None:
     """Refuse settings that cannot work, before anything is written."""
+    if config.reward is not None and not learns_online(config):
+        raise UserError(
+            "offline training learns from labels: give them with embodied label DATA reward=..., "
+            "and leave reward= out"
+        )
     check_device(config.device)
     if config.steps > MAX_UPDATES or max(config.seeds, default=0) >= 2**63:
         raise UserError("steps go up to 2^27 and seeds below 2^63; choose smaller ones")
@@ -168,10 +188,13 @@ def check_inputs(run: RunFolder, inputs: dict[str, Any]) -> None:
             )
 
 
-def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> tuple[float, Divergence]:
+def fit(
+    config: TrainConfig, run: RunFolder, groups: list[Group], measure: Measure | None = None
+) -> tuple[float, Divergence]:
     """Train every group to ``config.steps``, from the newest checkpoint.
 
-    Returns the seconds that it took in all, and which networks diverged.
+    ``measure`` gives the learning curve's numbers, ``curves`` when None. Returns the seconds that
+    it took in all, and which networks diverged.
     """
     step, wall_s = restore(run, groups)
     diverged = Divergence(run, config.seeds, resumed_at=step)
@@ -202,19 +225,17 @@ def fit(config: TrainConfig, run: RunFolder, groups: list[Group]) -> tuple[float
                     **metrics,
                 }
                 if due(config.curve_every):
-                    line |= curves(config, groups, diverged)
+                    line |= (measure or curves)(config, groups, diverged)
                 log.write(without_nan(line))
             if due(config.checkpoint_every) or stop.asked:
                 save(run, step, groups, time.monotonic() - started)
             if stop.asked:
-                print(f"stopped at update {step}; go on with: embodied train resume={run.path}")
+                print(f"stopped at update {step} of {run.path}")
                 raise KeyboardInterrupt
     return time.monotonic() - started, diverged
 
 
-def curves(
-    config: TrainConfig, groups: list[Group], diverged: Divergence
-) -> dict[str, list[float | None]]:
+def curves(config: TrainConfig, groups: list[Group], diverged: Divergence) -> Curve:
     """Return ``<arm>/evaluation/success`` (or ``return``), one number per training seed."""
     policies = [item for group in groups for item in group.policies(config.seeds, diverged)]
     found = evaluate_policies(
@@ -223,7 +244,7 @@ def curves(
         config.curve_episodes,
         config.evaluation_seed + CURVE_SEED_OFFSET,
     )
-    measured: dict[str, list[float | None]] = {}
+    measured: Curve = {}
     for (arm, seed, _), episodes in zip(policies, found, strict=True):
         outcome = outcome_arrays(episodes)
         kind = "return" if outcome["success"] is None else "success"
@@ -235,11 +256,7 @@ def curves(
 def resume(path: str) -> RunFolder:
     """Continue a run from its newest checkpoint, or from the start when it has none."""
     run = RunFolder.open(path)
-    try:
-        values = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
-        command = values.pop("command")
-    except (OSError, yaml.YAMLError, KeyError, AttributeError, TypeError):
-        raise UserError(f"{run.path}/config.yaml is missing or damaged; train again") from None
+    command, values = run.config()
     if command != "train":
         raise UserError(f"{run.path} holds no training to go on with; it was made by {command!r}")
     return train(build(TrainConfig, values), run)

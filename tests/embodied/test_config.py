@@ -120,7 +120,7 @@ def test_values_are_resolved():
         ("collect", ["output=x", "env=pusch"], "unknown env 'pusch'; available: "),
         ("collect", ["output=x", "behaviour=wild"], "unknown behaviour 'wild'; available: random"),
         ("label", ["reward=nice"], "unknown reward 'nice'; available: constant, ensemble"),
-        ("reward", ["provider=oracle"], "unknown provider 'oracle'; available: openai, recorded"),
+        ("reward", ["provider=oracle"], "unknown provider 'oracle'; available: anthropic, openai"),
         ("deploy", ["robot=hal"], "unknown robot 'hal'; available: mujoco_so101"),
         ("collect", [], "output needs a value; give it as output=VALUE"),
         ("train", [], r"data\.paths needs a value"),
