@@ -14,6 +14,10 @@ BEHIND = 0.048  # m from the cube's centre, where a push is prepared; the corner
 CONTACT = -0.02  # m along the push: where the fingers touch the cube
 ALIGNED = 0.010  # m off the line through cube and goal at which a push may begin
 ARRIVED = 0.016  # m between cube and goal at which the push ends
+MEASURED = 0.75  # share of the lag behind the command that is measured, not guessed
+LAG = 0.02  # m, largest lag of the arm behind its command that is made up for
+SAG_BACK = 0.006  # m, by which the tip hangs back at a typical reach
+SAG_DOWN = 0.033  # m per m from the pan axis, by which it hangs down
 RADII = (0.082, 0.268)  # m from the pan axis that the tip keeps to
 
 
@@ -63,13 +67,43 @@ def step_towards(tip: Float, wanted: Float) -> Float:
     return point
 
 
-def joint_change(arm: so101.Arm, joint_target: Float, point: Float) -> Float:
+def against_sag(wanted: Float, tip: Float, measured: Float) -> Float:
+    """Return where to command the tip [N, 3] so that the soft arm holds it where it is wanted.
+
+    The arm hangs up to 1 cm below and 7 mm behind its command. A part of the measured lag is added
+    to a guess of the rest: all of it would swing.
+
+    Args:
+        wanted: Where the tip should come to be, [N, 3] m.
+        tip: Where it is commanded to be now.
+        measured: Where it is.
+    """
+    offset = wanted[:, :2] - so101.PAN_AXIS
+    radius = np.maximum(so101.norm(offset), 1e-6)
+    lag = tip - measured
+    length = np.maximum(so101.norm(lag), 1e-9)
+    point = wanted + MEASURED * lag * np.minimum(1.0, LAG / length)[:, None]
+    point[:, :2] += (1 - MEASURED) * SAG_BACK * offset / radius[:, None]
+    point[:, 2] += (1 - MEASURED) * SAG_DOWN * radius
+    return point
+
+
+def joint_change(
+    arm: so101.Arm, joint_target: Float, point: Float, gripper: Float | None = None
+) -> Float:
     """Return the action [N, 6] that commands the tip to points [N, 3], as far as one step goes.
 
-    All joints are slowed alike, so that the tip stays on its way. The wrist's roll and the gripper
-    go to zero: fingers closed.
+    All joints are slowed alike, so that the tip stays on its way. The wrist's roll goes to zero;
+    so does the gripper, fingers closed, unless its own angle [N] is given, which it goes to as fast
+    as it can.
     """
     change = -joint_target
     change[:, :4] += arm.inverse(point)
+    if gripper is not None:
+        change[:, 5] = 0.0
     largest = np.abs(change).max(axis=1, keepdims=True)
-    return np.asarray(change * np.minimum(1.0, so101.ACTION_LIMIT / np.maximum(largest, 1e-9)))
+    change *= np.minimum(1.0, so101.ACTION_LIMIT / np.maximum(largest, 1e-9))
+    if gripper is not None:
+        turn = gripper - joint_target[:, 5]
+        change[:, 5] = np.clip(turn, -so101.ACTION_LIMIT, so101.ACTION_LIMIT)
+    return change

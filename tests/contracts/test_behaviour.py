@@ -24,7 +24,7 @@ MAKERS = {
 }
 
 
-@pytest.fixture(params=("push", "reach"), name="env")
+@pytest.fixture(params=("push", "reach", "lift", "stack"), name="env")
 def _env(request):
     env = sim.make(request.param, 6, max_steps=8)
     yield env

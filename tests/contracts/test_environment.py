@@ -8,11 +8,29 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 import sim
+from embodied.errors import UserError
+from embodied.stages.rewarded import RewardedEnv
+from rewards.constant import ConstantReward
 from sim import gymnasium_adapter
+
+
+def maniskill(num_envs):
+    pytest.importorskip("mani_skill", reason="ManiSkill is not installed")
+    try:
+        return sim.make("maniskill_push_cube", num_envs, max_steps=4, device="cpu")
+    except UserError as error:  # no Vulkan device
+        pytest.skip(str(error))
+
 
 MAKERS = {
     "push": lambda n: sim.make("push", n, max_steps=4),
     "reach": lambda n: sim.make("reach", n, max_steps=4),
+    "lift": lambda n: sim.make("lift", n, max_steps=4),
+    "stack": lambda n: sim.make("stack", n, max_steps=4),
+    "hopper_front_flip": lambda n: sim.make("hopper_front_flip", n, max_steps=4),
+    "ant_wave_leg": lambda n: sim.make("ant_wave_leg", n, max_steps=4),
+    "maniskill": maniskill,
+    "rewarded": lambda n: RewardedEnv(sim.make("reach", n, max_steps=4), ConstantReward(1.0)),
     "gymnasium": lambda n: gymnasium_adapter.make("Pendulum-v1", n, max_episode_steps=4),
 }
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sim import so101
 
-SCENES = [so101.ASSETS / "so101_push.xml", so101.ASSETS / "so101_reach.xml"]
+SCENES = [so101.ASSETS / f"so101_{name}.xml" for name in ("push", "reach", "lift", "stack")]
 ARM = so101.Arm(SCENES[0])
 
 
