@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,9 +35,16 @@ def open_labelled(
     datasets = open_checked(data, env, seeds)
     read = [read_reward(dataset, data.label) for dataset in datasets]
     provenance = [item for _, item in read]
-    if any(item != provenance[0] for item in provenance):
+    if any(undated(item) != undated(provenance[0]) for item in provenance):
         raise UserError("the datasets were labelled by different rewards; label them all with one")
     return datasets, [values for values, _ in read], provenance[0]
+
+
+def undated(provenance: Any) -> Any:
+    """Return a provenance without its dates: one reward may be made again for every dataset."""
+    if isinstance(provenance, Mapping):
+        return {key: undated(item) for key, item in provenance.items() if key != "date"}
+    return [undated(item) for item in provenance] if isinstance(provenance, list) else provenance
 
 
 def open_checked(data: DataConfig, env: EnvConfig, seeds: Sequence[int]) -> list[Dataset]:
