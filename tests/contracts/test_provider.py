@@ -55,8 +55,10 @@ def transformers(tmp_path, _url):
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
-    config = LlamaConfig(**sizes, vocab_size=2, num_attention_heads=1, initializer_range=0.0)
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "zeros")
+    model = LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=2, num_attention_heads=1))
+    for weight in model.parameters():
+        weight.detach().zero_()
+    model.save_pretrained(tmp_path / "zeros")
     words = Tokenizer(models.WordLevel({TEXT: 0, "?": 1}, unk_token="?"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?")
     tokenizer.chat_template = "{{ messages[-1].content }}"

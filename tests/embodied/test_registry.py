@@ -26,7 +26,7 @@ def test_an_attribute_of_a_class_can_be_named():
 
 @pytest.mark.parametrize("name", ["sim.tasks.push:PushTask", "os:system", "", "Push", "push "])
 def test_only_a_name_of_the_table_is_resolved(name):
-    with pytest.raises(UserError, match=r"unknown task .*; known: push, reach"):
+    with pytest.raises(UserError, match=r"unknown task .*; known: .*push, reach"):
         registry.resolve("task", name)
 
 
@@ -38,7 +38,7 @@ def test_others_add_names_by_entry_point_but_do_not_replace_ours(monkeypatch):
     monkeypatch.setattr(
         registry, "entry_points", lambda group: theirs if group == "embodied.task" else []
     )
-    assert registry.names("task") == ["fold", "push", "reach"]
+    assert registry.names("task") == sorted({"fold", *registry.NAMES["task"]})
     assert registry.resolve("task", "fold").__name__ == "Fraction"
     assert registry.resolve("task", "push").__name__ == "PushTask"
 
