@@ -93,6 +93,11 @@ def _first_sentence(error: Exception) -> str:
         r"Could not find '([^'/]+)/([^']+)' Available options in .*?: (.*?) Con", text
     ):
         return f"unknown {found[1]} {found[2]!r}; available: {', '.join(found[3].split())}"
+    if found := re.search(r"Interpolation key '([^']+)' not found", text):
+        return (
+            f"a chosen group or value refers to {found[1]!r}, which this command does not have; "
+            "choose another (a reward from a sentence is made by `embodied reward`, then reward=saved)"
+        )
     if found := re.search(r"Missing mandatory value.*full_key: (\S+)", text):
         return f"{found[1]} needs a value; give it as {found[1]}=VALUE"
     return re.split(r"To append|See https|full_key:", text)[0].strip() or type(error).__name__

@@ -18,6 +18,7 @@ from embodied.files import sha256_bytes
 from embodied.types import Task, Transitions
 from rewards.code_reward import CodeReward
 from rewards.gate.report import Gate
+from rewards.images import described
 from rewards.prompt import Message, feedback, prompt_hash
 from rewards.provenance import accept, save
 from rewards.providers.base import NoReplyError, Provider, Reply, append_line
@@ -128,7 +129,7 @@ def _judge(
     record = {
         "attempt": attempt,
         "prompt_sha256": prompt_hash(item.messages),
-        "messages": item.messages,
+        "messages": described(item.messages),
         "reply": reply.text,
         "model": reply.model,
         "usage": dict(reply.usage),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from embodied.errors import UserError
+from embodied.processors import free_cores
 from embodied.types import Array, RobotTask
 from sim import infos
+from sim.arguments import bounded_actions, seeds_of
 from sim.arm import ArmSimulation
 from sim.infos import Info
 from sim.locomotion.simulation import LocomotionSimulation
@@ -57,7 +58,7 @@ class BatchedMujocoEnv(VectorEnv):
         threads: int | None = None,
         max_steps: int | None = None,
     ) -> None:
-        threads = _free_cores() if threads is None else threads
+        threads = free_cores() if threads is None else threads
         self.max_steps = task.max_steps if max_steps is None else max_steps
         for name, value in (
             ("num_envs", num_envs),
@@ -128,19 +129,8 @@ class BatchedMujocoEnv(VectorEnv):
         if not self._rngs:
             self._rngs = [np.random.default_rng() for _ in range(self.num_envs)]
             seed = self._first_seed if seed is None else seed
-        if seed is None:
-            return
-        seeds = (
-            [int(seed) + index for index in range(self.num_envs)]
-            if isinstance(seed, (int, np.integer))
-            else list(seed)
-        )
-        if len(seeds) != self.num_envs:
-            raise UserError(f"got {len(seeds)} seeds for {self.num_envs} environments")
-        for index, value in enumerate(seeds):
+        for index, value in enumerate(seeds_of(seed, self.num_envs)):
             if value is not None:
-                if value < 0:
-                    raise UserError(f"the seed {value} is negative; use 0 or more")
                 self._rngs[index] = np.random.default_rng(value)
 
     def _start(self, indices: npt.NDArray[np.intp]) -> None:
@@ -176,16 +166,7 @@ class BatchedMujocoEnv(VectorEnv):
     def _checked(self, actions: Array) -> Array:
         if not self._rngs:
             raise UserError("call reset before the first step")
-        actions = np.asarray(actions, dtype=np.float64)
-        if actions.shape != self.action_space.shape:
-            raise UserError(
-                f"actions have the shape {actions.shape}, expected {self.action_space.shape}"
-            )
-        if not np.isfinite(actions).all():
-            raise UserError(
-                "an action is NaN or infinite; check what chose it (a diverged policy gives NaN)"
-            )
-        return np.minimum(np.maximum(actions, self._low), self._high)
+        return bounded_actions(actions, self._low, self._high, self.num_envs)
 
     def get_state(self) -> dict[str, Any]:
         """Return everything that decides the future: arrays, and ``rng`` as JSON values."""
@@ -235,10 +216,3 @@ class BatchedMujocoEnv(VectorEnv):
         self._simulation.close()
         if self._renderer is not None:
             self._renderer.close()
-
-
-def _free_cores() -> int:
-    # A container may be given fewer cores than the machine has; not every system can tell.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -158,7 +158,8 @@ def test_a_reward_is_made_kept_shown_and_used(place, capsys):
     assert main(["reward", "push the cube onto the target", "--check"]) == 0
     shown = capsys.readouterr().out
     assert "def reward(state, action, next_state):" in shown
-    assert "ordering" in shown and "exploit" in shown
+    assert "ordering" in shown
+    assert "exploit" in shown
     run = next(Path("runs").glob("*-reward*/reward/reward.py")).parent.parent
     assert main(["label", "data", "reward=saved", f"path={run}", "label=again"]) == 0
     assert read_labels(Dataset("data"), "again")[1]["reward"]["kind"] == "text2reward"

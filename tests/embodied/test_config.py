@@ -118,7 +118,7 @@ def test_values_are_resolved():
         ("train", ["data=x", "policy.exspectile=0.7"], "unknown config key 'policy.exspectile'"),
         ("train", ["data=x", "policy=sacc"], "unknown policy 'sacc'; available: bc, cql, iql"),
         ("collect", ["output=x", "env=pusch"], "unknown env 'pusch'; available: "),
-        ("collect", ["output=x", "behaviour=wild"], "unknown behaviour 'wild'; available: .*random"),
+        ("collect", ["output=x", "behaviour=wild"], "unknown behaviour 'wild'; available: mani"),
         ("label", ["reward=nice"], "unknown reward 'nice'; available: constant, ensemble"),
         ("reward", ["provider=oracle"], "unknown provider 'oracle'; available: anthropic, openai"),
         ("deploy", ["robot=hal"], "unknown robot 'hal'; available: mujoco_so101"),

@@ -254,7 +254,7 @@ def test_mistakes_are_told(make):
     for wrong in ({"num_envs": 0}, {"max_steps": 0}, {"threads": 0}):
         with pytest.raises(UserError, match="at least 1"):
             sim.make("push", **wrong)
-    with pytest.raises(UserError, match="known: .*push, reach"):
+    with pytest.raises(UserError, match=r"known: .*push, reach"):
         sim.make("fly")
 
 
