@@ -96,7 +96,7 @@ def _first_sentence(error: Exception) -> str:
     if found := re.search(r"Interpolation key '([^']+)' not found", text):
         return (
             f"a chosen group or value refers to {found[1]!r}, which this command does not have; "
-            "choose another (a reward from a sentence is made by `embodied reward`, then reward=saved)"
+            "choose another (a reward from a sentence: `embodied reward`, then reward=saved)"
         )
     if found := re.search(r"Missing mandatory value.*full_key: (\S+)", text):
         return f"{found[1]} needs a value; give it as {found[1]}=VALUE"

@@ -18,6 +18,8 @@ class RewardedEnv(VectorWrapper):
 
     The reward sees the named fields before and after the step, those of the episode's last state
     where it ended, and ``success`` after the step as a column; one call scores all environments.
+    An environment that keeps its last step as ``transitions``, tensors on the simulator's own
+    device, has these scored where they lie.
 
     Args:
         env: A ``gymnasium.vector.VectorEnv`` with SAME_STEP autoreset and ``state`` in its infos.
@@ -45,6 +47,20 @@ class RewardedEnv(VectorWrapper):
             UserError: The reward is not finite, or lacks a field.
         """
         observation, _, terminated, truncated, info = self.env.step(actions)
+        batch = getattr(self.env, "transitions", None)
+        if batch is None:
+            batch = self._transitions(actions, observation, terminated, truncated, info)
+        score = self._reward.score(batch)
+        for name, values in {"total": score.total, **score.terms}.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(values.sum())
+        self._count += len(batch)
+        self._remember(observation, info)
+        return observation, _numpy(score.total), terminated, truncated, info
+
+    def _transitions(
+        self, actions: Array, observation: Array, terminated: Array, truncated: Array, info: Any
+    ) -> Transitions:
+        """Return the step that was taken, [N]."""
         ended = terminated | truncated
         state, success = info["state"], info["success"]
         if ended.any():
@@ -54,7 +70,7 @@ class RewardedEnv(VectorWrapper):
                 for name, values in state.items()
             }
             success = np.where(ended, final["success"], success)
-        batch = Transitions(
+        return Transitions(
             observation=self._observation,
             action=np.asarray(actions, np.float32),
             next_observation=next_observation(observation, info, ended),
@@ -64,12 +80,6 @@ class RewardedEnv(VectorWrapper):
             next_state=state,
             columns={"success": success},
         )
-        score = self._reward.score(batch)
-        for name, values in {"total": score.total, **score.terms}.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(np.sum(values))
-        self._count += len(batch)
-        self._remember(observation, info)
-        return observation, np.asarray(score.total), terminated, truncated, info
 
     def _remember(self, observation: Array, info: Mapping[str, Any]) -> None:
         if "state" not in info:
@@ -90,3 +100,8 @@ class RewardedEnv(VectorWrapper):
 def _like(flags: Array, values: Array) -> Array:
     """Return flags [N] with axes for the other axes of values [N, ...]."""
     return flags.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def _numpy(values: Array) -> Array:
+    """Return an array, or a tensor of any device, as a NumPy array."""
+    return np.asarray(values.cpu() if hasattr(values, "cpu") else values)

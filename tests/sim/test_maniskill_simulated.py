@@ -13,6 +13,7 @@ import sim
 from embodied.environments import EnvConfig, make_task
 from embodied.errors import UserError
 from embodied.rollout import rollout
+from embodied.stages.rewarded import RewardedEnv
 from embodied.types import Transitions
 from rewards import file
 from sim.maniskill.behaviours import ManiSkillScripted
@@ -212,3 +213,27 @@ def test_a_policy_learns_from_a_reward_in_it_and_is_kept(tmp_path, monkeypatch):
     assert (run.path / "policy" / "0" / "policy.safetensors").is_file()
     assert (run.path / "reward" / "reward.py").is_file()
     assert read_json(run.path / "result.json")["success"]["mean"] is not None
+
+
+def test_a_replaced_reward_is_scored_on_the_simulators_tensors():
+    task = make_task("maniskill_push_cube")
+    expert = file.load(file.expert_path(task), task)
+    seen = []
+
+    class Watched:
+        def score(self, batch):
+            seen.append(batch)
+            return expert.score(batch)
+
+        def provenance(self):
+            return {}
+
+    env = RewardedEnv(make("maniskill_push_cube", 1, seed=0), Watched())
+    try:
+        env.reset()
+        _, paid, *_ = env.step(np.zeros((1, len(task.action.low)), np.float32))
+    finally:
+        env.close()
+    assert torch.is_tensor(seen[0].next_state["tool_position"])
+    assert isinstance(paid, np.ndarray)
+    np.testing.assert_allclose(paid, expert.score(seen[0]).total.numpy())
