@@ -31,8 +31,8 @@ from embodied.stages import train
 from embodied.stages.arms import Group, make_groups, reward_columns
 from embodied.stages.divergence import Divergence
 from embodied.stages.evaluate import evaluate_policies
-from embodied.stages.improve import Loop
 from embodied.stages.labelled import open_checked
+from embodied.stages.loop import Loop
 from embodied.stages.spending import SpentError
 from embodied.types import Reward, RewardContext
 

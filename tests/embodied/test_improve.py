@@ -12,8 +12,9 @@ from embodied.errors import UserError
 from embodied.files import read_json
 from embodied.rounds import read_rounds
 from embodied.runs import numbered
-from embodied.stages.improve import ImproveConfig, resume, training_of
+from embodied.stages.improve import resume
 from embodied.stages.labelled import DataConfig
+from embodied.stages.loop import ImproveConfig, training_of
 from embodied.stages.reflect import choose, mean_over_seeds, merit, note
 from embodied.stages.train import TrainConfig, train
 from tests.embodied.improving import Server, Zygote, copy_run, digests, program
@@ -232,7 +233,7 @@ def test_a_run_of_reward_alone_gets_its_next_program(begin, server, monkeypatch,
     (run / "config.yaml").write_text("command: reward\nenv: {name: push}\n")
     for name in ("policy", "checkpoints", "evaluations"):
         shutil.rmtree(run / name)
-    monkeypatch.setattr("embodied.stages.improve.CHECK_EPISODES", 16)
+    monkeypatch.setattr("embodied.stages.loop.CHECK_EPISODES", 16)
     improve(run, "leave it there", *server.provider)
     kept = run / "rounds" / "1" / "reward"
     assert (kept / "reward.py").read_text() == program(5)
