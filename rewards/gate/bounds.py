@@ -164,7 +164,8 @@ def dominance(found: Mapping[str, float]) -> Verdict:
 def exploit(found: Found | None, known: Outcomes | None) -> Verdict:
     """Judge the best failure that acting found against the successes, those of the sample too.
 
-    A failure above every success is an exploit; one above half of them is a warning.
+    A failure above every success is an exploit; one above half of them is a warning, and so is one
+    above all of so few that a reward could have put them below by chance.
     """
     if found is None:
         return undecided("the environment does not tell success")
@@ -186,7 +187,8 @@ def exploit(found: Found | None, known: Outcomes | None) -> Verdict:
     details = {"best_success": best, "median_success": middle, "successes": len(successes)}
     if found.best_failure > best:
         told += "; failing pays more than succeeding, so find what it is paid for"
-        return Verdict("fail", found.best_failure, best, told, details)
+        few = CHANCE ** len(successes) > LEVEL
+        return Verdict("warn" if few else "fail", found.best_failure, best, told, details)
     if found.best_failure > middle:
         told += "; failing pays nearly as much as succeeding, so pay more for success"
         return Verdict("warn", found.best_failure, middle, told, details)

@@ -12,6 +12,7 @@ from rewards.dialect import parse
 from rewards.gate import bounds
 from rewards.gate.correlation import agreement_with, mean_ranks
 from rewards.gate.edges import edges, not_finite
+from rewards.gate.exploit import Found
 from rewards.gate.ordering import Outcomes, agreement_of, outcomes, share_above_failures
 from rewards.gate.report import Gate
 from rewards.gate.terms import explained, saturation
@@ -240,3 +241,25 @@ def test_a_reference_that_the_sample_does_not_fit_leaves_distances_undecided(
     found = Gate(task, sample, reference=reference).report(code(near=NEAR)).measures["epic"]
     assert found.verdict == "undecided"
     assert "grasp_force" in found.sentence
+
+
+# ---- exploits ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failure", "successes", "verdict"),
+    [
+        (2.0, [1.0] * 5, "fail"),  # above all of enough
+        (2.0, [1.0] * 4, "warn"),  # four below may be chance: 1 / 16 > 5 %
+        (2.0, [1.0], "warn"),
+        (2.0, [1.0, 1.0, 1.0, 1.0, 3.0], "warn"),  # above half
+        (0.5, [1.0, 1.0, 1.0, 1.0, 3.0], "pass"),
+        (2.0, [], "undecided"),
+        (None, [1.0], "pass"),
+    ],
+)
+def test_a_failure_that_pays_more_than_enough_successes_is_an_exploit(failure, successes, verdict):
+    found = Found(episodes=64, best_failure=failure, successes=tuple(successes))
+    assert bounds.exploit(found, None).verdict == verdict
+    known = made(successes, [0.0])
+    assert bounds.exploit(Found(64, failure, ()), known).verdict == verdict
