@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector import VectorEnv
 
 from embodied.errors import UserError
 from embodied.processors import free_cores
 from embodied.types import Array, RobotTask
 from sim import infos
-from sim.arguments import bounded_actions, seeds_of
+from sim.arguments import bounded_actions, declare_spaces, seeds_of
 from sim.arm import ArmSimulation
 from sim.infos import Info
 from sim.locomotion.simulation import LocomotionSimulation
@@ -78,26 +76,11 @@ class BatchedMujocoEnv(VectorEnv):
         self._first_seed = seed
         self._rngs: list[np.random.Generator] = []
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
-        self._make_spaces()
-        self._renderer: Any = None
-
-    def _make_spaces(self) -> None:
-        action = self.task.action
-        self._low = np.array(action.low, dtype=np.float32)
-        self._high = np.array(action.high, dtype=np.float32)
-        self.single_action_space = gymnasium.spaces.Box(self._low, self._high, dtype=np.float32)
         width = self._simulation.moment().observation.shape[1]
-        self.single_observation_space = gymnasium.spaces.Box(
-            -np.inf, np.inf, (width,), dtype=np.float32
-        )
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.render_mode = "rgb_array"
-        self.metadata = {
-            "render_modes": ["rgb_array"],
-            "render_fps": round(self.task.control_hz),
-            "autoreset_mode": AutoresetMode.SAME_STEP,
-        }
+        declare_spaces(self, task.action, width, task.control_hz)
+        self._low = np.array(task.action.low, dtype=np.float32)
+        self._high = np.array(task.action.high, dtype=np.float32)
+        self._renderer: Any = None
 
     def reset(
         self,

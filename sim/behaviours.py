@@ -15,6 +15,7 @@ import numpy.typing as npt
 from embodied.errors import UserError
 from embodied.types import Array, BoolArray, Task
 from sim import grasping, motions, so101
+from sim.arguments import shares_of
 from sim.scripts import Begin, Wanted, script_of
 
 Float = npt.NDArray[np.float64]
@@ -91,12 +92,9 @@ class ScriptedBehaviour:
         noise: float = 0.045,
     ) -> None:
         self._script = script_of(task)
-        self._shares = np.array([true_goal, wrong_goal, waypoints, random])
-        if not (self._shares >= 0).all() or abs(self._shares.sum() - 1) > 1e-6:
-            raise UserError(
-                f"the shares true_goal={true_goal}, wrong_goal={wrong_goal}, "
-                f"waypoints={waypoints}, random={random} must be positive and sum to 1"
-            )
+        self._shares = shares_of(
+            true_goal=true_goal, wrong_goal=wrong_goal, waypoints=waypoints, random=random
+        )
         if not 0 <= noise < np.inf:
             raise UserError(f"noise is {noise}; it must be 0 or more (rad)")
         self._rows, self._noise_limit = num_envs, noise

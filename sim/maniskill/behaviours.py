@@ -8,6 +8,7 @@ import numpy as np
 
 from embodied.errors import UserError
 from embodied.types import Array, BoolArray
+from sim.arguments import shares_of
 from sim.behaviours import NOISE_MEMORY, RandomBehaviour
 from sim.maniskill.scripts import SCRIPTS, Script
 from sim.maniskill.task import ManiSkillTask
@@ -54,16 +55,11 @@ class ManiSkillScripted:
                 f"behaviour=maniskill_scripted knows {' and '.join(SCRIPTS)}, not {name}; use "
                 "behaviour=random"
             )
-        shares = np.array([true_goal, wrong_goal, random])
-        if not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
-            raise UserError(
-                f"the shares true_goal={true_goal}, wrong_goal={wrong_goal}, random={random} must "
-                "be positive and sum to 1"
-            )
+        self._shares = shares_of(true_goal=true_goal, wrong_goal=wrong_goal, random=random)
         if not 0 <= noise < np.inf:
             raise UserError(f"noise is {noise}; it must be 0 or more (m)")
         self._script: Script = SCRIPTS[name]()
-        self._shares, self._noise_limit = shares, noise
+        self._noise_limit = noise
         self._low, self._high = np.array(task.action.low), np.array(task.action.high)
         self._rng = np.random.default_rng(seed)
         self._random = RandomBehaviour(task, num_envs, seed=int(self._rng.integers(2**32)))

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector import VectorEnv
 
 from embodied.errors import UserError, at_least
 from embodied.types import Array, Transitions
 from sim import infos
-from sim.arguments import bounded_actions, seeds_of
+from sim.arguments import bounded_actions, declare_spaces, seeds_of
 from sim.infos import Info
 from sim.maniskill.simulator import CAMERA, Moment, choose_device, simulate, transitions
 from sim.maniskill.task import ManiSkillTask
@@ -73,23 +71,9 @@ class ManiSkillEnv(VectorEnv):
         self._first_seed = seed
         self._now: Moment | None = None
         self._elapsed = 0
-        self._make_spaces()
-
-    def _make_spaces(self) -> None:
-        self._low = np.array(self.task.action.low, dtype=np.float32)
-        self._high = np.array(self.task.action.high, dtype=np.float32)
-        self.single_action_space = gymnasium.spaces.Box(self._low, self._high, dtype=np.float32)
-        self.single_observation_space = gymnasium.spaces.Box(
-            -np.inf, np.inf, (self._simulator.observation_size,), dtype=np.float32
-        )
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.render_mode = "rgb_array"
-        self.metadata = {
-            "render_modes": ["rgb_array"],
-            "render_fps": round(self.task.control_hz),
-            "autoreset_mode": AutoresetMode.SAME_STEP,
-        }
+        declare_spaces(self, task.action, self._simulator.observation_size, task.control_hz)
+        self._low = np.array(task.action.low, dtype=np.float32)
+        self._high = np.array(task.action.high, dtype=np.float32)
 
     def reset(
         self,
