@@ -73,8 +73,8 @@ NAMES: dict[str, dict[str, str]] = {
     "policy": {
         "iql": "policies.iql:IQL",
         "bc": "policies.bc:BC",
-        "sac": "policies.online:SAC",
-        "ppo": "policies.online:PPO",
+        "sac": "policies.sac:SAC",
+        "ppo": "policies.ppo:PPO",
         "td3bc": "policies.td3bc:TD3BC",
         "cql": "policies.cql:CQL",
     },

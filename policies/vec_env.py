@@ -1,6 +1,6 @@
 """A Gymnasium vector environment as one of stable-baselines3's, with actions in [-1, 1].
 
-Only ``policies.online`` imports this, since it needs stable-baselines3.
+Only ``policies.sac`` and ``policies.ppo`` import this, since it needs stable-baselines3.
 """
 
 from __future__ import annotations

@@ -19,7 +19,13 @@ ALLOWED = {"embodied": set(), **{folder: {"embodied"} for folder in FOUR}}
 # Where nothing but these may be needed: the machine with the GPU has little else.
 LEAN = {"torch", "numpy", "safetensors"}
 # Online learning is stable-baselines3's, in an environment.
-ONLINE = {"policies/online.py", "policies/replay_behaviour.py", "policies/vec_env.py"}
+ONLINE = {
+    "policies/online.py",
+    "policies/ppo.py",
+    "policies/sac.py",
+    "policies/replay_behaviour.py",
+    "policies/vec_env.py",
+}
 SOURCES = sorted(path for folder in ALLOWED for path in (ROOT / folder).rglob("*.py"))
 EVERY_SOURCE = sorted(
     path

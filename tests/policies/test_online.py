@@ -1,5 +1,6 @@
 """Online learners: the environment's adapter, and packages that act as stable-baselines3 does."""
 
+import itertools
 import sys
 from dataclasses import replace
 
@@ -9,8 +10,9 @@ from gymnasium.spaces import Box
 
 from embodied.engine.data import Normaliser
 from embodied.errors import UserError
-from policies.online import PPO, SAC, PPOConfig, SACConfig
 from policies.package import make
+from policies.ppo import PPO, PPOConfig
+from policies.sac import SAC, SACConfig
 
 pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed")
 
@@ -18,6 +20,7 @@ LOW, HIGH = np.array([-0.5, 2.0], np.float32), np.array([0.5, 4.0], np.float32)
 BEST = np.array([0.25, 2.5], np.float32)  # of the environment's own action
 SAC_TINY = SACConfig(hidden=(16, 8), batch_size=32, learning_starts=60, learning_rate=3e-3)
 PPO_TINY = PPOConfig(hidden=(16, 8), rollout_steps=120, learning_rate=3e-3, epochs=4)
+HELD = replace(PPO_TINY, exploration_steps=4, initial_log_std=2.0)
 
 
 class Aim:
@@ -63,6 +66,7 @@ class Aim:
 MAKERS = {
     "sac": lambda env, seed=0: SAC(SAC_TINY, env, LOW, HIGH, seed),
     "ppo": lambda env, seed=0: PPO(PPO_TINY, env, LOW, HIGH, seed),
+    "ppo_held": lambda env, seed=0: PPO(HELD, env, LOW, HIGH, seed),
 }
 
 
@@ -127,14 +131,33 @@ def test_rewards_are_normalised_for_learning_and_told_as_they_are():
     assert not np.allclose(*late)
 
 
-def test_the_packages_samples_have_stable_baselines3s_spread(maker):
-    learner = maker(Aim())
+@pytest.mark.parametrize("name", ["sac", "ppo"])
+def test_the_packages_samples_have_stable_baselines3s_spread(name):
+    learner = MAKERS[name](Aim())
     learner.learn(120, on)
     x = np.zeros((20_000, 3), np.float32)
     unit, _ = learner.model.predict(x)
     found = 2.0 * (packaged(learner).predict(x)[0] - LOW) / (HIGH - LOW) - 1.0
     np.testing.assert_allclose(found.mean(0), unit.mean(0), atol=0.03)
     np.testing.assert_allclose(found.std(0), unit.std(0), rtol=0.03)
+
+
+def test_held_noise_is_drawn_anew_after_its_steps_and_packaged_as_its_mean_deviation():
+    learner, drawn = MAKERS["ppo_held"](Aim()), []
+    policy = learner.model.policy
+
+    def on_step(step, finished):
+        drawn.append(policy.action_dist.exploration_mat.detach().numpy().copy())
+        return True
+
+    learner.learn(30, on_step)
+    changes = [not np.array_equal(*pair) for pair in itertools.pairwise(drawn)]
+    assert changes == [step % 4 == 0 for step in range(1, len(drawn))]
+    seen = learner.model.policy.obs_to_tensor(learner.model._last_obs)[0]
+    latent = policy.mlp_extractor.forward_actor(policy.extract_features(seen))
+    spread = np.square(latent.detach().numpy()) @ np.exp(2 * policy.log_std.detach().numpy())
+    expected = np.log(np.sqrt(spread).mean(0))
+    np.testing.assert_allclose(learner.actor_weights()["actor.log_std"], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "steps"), [("sac", 600), ("ppo", 2400)])
