@@ -43,28 +43,39 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "ant_forward": ("steps=1500000",),
 }
-SHARED = ("policy=ppo_locomotion", "reward=text2reward", "controls=false", "threads=1")
+SHARED = ("policy=ppo_locomotion", "reward=saved", "controls=false", "threads=1")
 CURVE_POINTS = 10
 
 
-def train(task: str, seed: int, options: argparse.Namespace, runs: Path) -> dict[str, Any]:
-    """Train one seed in a process of its own; return what came out, with its time."""
+def run(command: str, arguments: Sequence[str], folder: Path) -> Path:
+    """Run ``embodied COMMAND`` in a process with one thread; return its run folder in ``folder``."""
+    environment = {"EMBODIED_RUNS": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "embodied", command, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(
+            f"{command} {arguments} ended with {done.returncode}: {done.stderr[-500:]}"
+        )
+    (path,) = folder.iterdir()
+    return path
+
+
+def train(task: str, seed: int, options: argparse.Namespace, reward: Path) -> dict[str, Any]:
+    """Train one seed on the reward of a run; return what came out, with its time."""
     given = [*SETTINGS.get(task, ()), *options.settings]
     steps = int([item for item in given if item.startswith("steps=")][-1].removeprefix("steps="))
-    command = [
-        *(sys.executable, "-m", "embodied", "train", f"env={task}", f"seeds=[{seed}]", *SHARED),
+    arguments = [
+        *(f"env={task}", f"seeds=[{seed}]", *SHARED, f"path={reward}"),
         *(f"curve_every={steps // CURVE_POINTS}", f"evaluation_episodes={options.episodes}"),
         *given,
     ]
-    folder = runs / f"{task}-{seed}"
-    environment = {"EMBODIED_RUNS": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     started = time.monotonic()
-    done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"seed {seed} ended with {done.returncode}: {done.stderr[-500:]}")
-    (path,) = folder.iterdir()
+    path = run("train", arguments, reward.parent.parent / f"{task}-{seed}")
     result = read_json(path / "result.json")
     key = "policy/evaluation/success"
     curve = [[line["step"], line[key][0]] for line in read_metrics(RunFolder(path)) if key in line]
@@ -90,8 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     about = machine(("torch", "stable-baselines3", "gymnasium", "mujoco", "numpy"))
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(options.jobs) as pool:
-        runs = options.runs or Path(temporary)
-        jobs = [pool.submit(train, options.task, seed, options, runs) for seed in options.seeds]
+        runs = (options.runs or Path(temporary)).resolve()
+        reward = run("reward", [f"env={options.task}"], runs / f"{options.task}-reward")
+        jobs = [pool.submit(train, options.task, seed, options, reward) for seed in options.seeds]
         seeds = [job.result() for job in jobs]
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     for item in seeds:
