@@ -48,7 +48,7 @@ CURVE_POINTS = 10
 
 
 def run(command: str, arguments: Sequence[str], folder: Path) -> Path:
-    """Run ``embodied COMMAND`` in a process with one thread; return its run folder in ``folder``."""
+    """Run ``embodied COMMAND`` with one thread; return the run folder that it made."""
     environment = {"EMBODIED_RUNS": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "embodied", command, *arguments],
@@ -58,9 +58,7 @@ def run(command: str, arguments: Sequence[str], folder: Path) -> Path:
         check=False,
     )
     if done.returncode:
-        raise SystemExit(
-            f"{command} {arguments} ended with {done.returncode}: {done.stderr[-500:]}"
-        )
+        raise SystemExit(f"embodied {command} ended with {done.returncode}: {done.stderr[-500:]}")
     (path,) = folder.iterdir()
     return path
 
