@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -15,6 +16,7 @@ import numpy as np
 from embodied.files import write_json
 from embodied.runs import git_commit, processor_name
 
+ROOT = Path(__file__).resolve().parent.parent
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -31,6 +33,29 @@ def machine(packages: Sequence[str]) -> dict[str, Any]:
             **{package: version(package) for package in packages},
         },
     }
+
+
+def command(name: str, arguments: Sequence[str], runs: Path, threads: int) -> Path:
+    """Run ``embodied NAME`` as a process; return the newest run folder in ``runs``.
+
+    Raises:
+        SystemExit: The command failed.
+    """
+    environment = {
+        "EMBODIED_RUNS": str(runs),
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "embodied", name, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"embodied {name} ended with {done.returncode}: {done.stderr[-500:]}")
+    return max(runs.iterdir()) if runs.is_dir() else runs
 
 
 def take_turns(rounds: int, measures: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:

@@ -12,10 +12,7 @@ the last policy, without noise, on starts that no training saw. Keys and values 
 from __future__ import annotations
 
 import argparse
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -25,11 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import machine, write_result
+from benchmarks.common import ROOT, command, machine, write_result
 from embodied.files import read_json, sha256_file
 from embodied.runs import RunFolder, read_metrics
 
-ROOT = Path(__file__).resolve().parent.parent
 WANTED = 0.94  # of the episodes of every seed
 # Settled on other seeds than those reported.
 SETTINGS: Mapping[str, tuple[str, ...]] = {
@@ -47,22 +43,6 @@ SHARED = ("policy=ppo_locomotion", "reward=saved", "controls=false", "threads=1"
 CURVE_POINTS = 10
 
 
-def run(command: str, arguments: Sequence[str], folder: Path) -> Path:
-    """Run ``embodied COMMAND`` with one thread; return the run folder that it made."""
-    environment = {"EMBODIED_RUNS": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "embodied", command, *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"embodied {command} ended with {done.returncode}: {done.stderr[-500:]}")
-    (path,) = folder.iterdir()
-    return path
-
-
 def train(task: str, seed: int, options: argparse.Namespace, reward: Path) -> dict[str, Any]:
     """Train one seed on the reward of a run; return what came out, with its time."""
     given = [*SETTINGS.get(task, ()), *options.settings]
@@ -73,7 +53,7 @@ def train(task: str, seed: int, options: argparse.Namespace, reward: Path) -> di
         *given,
     ]
     started = time.monotonic()
-    path = run("train", arguments, reward.parent.parent / f"{task}-{seed}")
+    path = command("train", arguments, reward.parent.parent / f"{task}-{seed}", threads=1)
     result = read_json(path / "result.json")
     key = "policy/evaluation/success"
     curve = [[line["step"], line[key][0]] for line in read_metrics(RunFolder(path)) if key in line]
@@ -100,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about = machine(("torch", "stable-baselines3", "gymnasium", "mujoco", "numpy"))
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(options.jobs) as pool:
         runs = (options.runs or Path(temporary)).resolve()
-        reward = run("reward", [f"env={options.task}"], runs / f"{options.task}-reward")
+        place = runs / f"{options.task}-reward"
+        reward = command("reward", [f"env={options.task}"], place, threads=1)
         jobs = [pool.submit(train, options.task, seed, options, reward) for seed in options.seeds]
         seeds = [job.result() for job in jobs]
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -125,10 +125,11 @@ class PPO:
         policy = self.model.policy
         last = [getattr(policy.action_net, key) for key in PARTS]
         weights = linear_weights(policy.mlp_extractor.policy_net, last)
-        log_std = policy.log_std
+        log_std: Any = policy.log_std
         if self.model.use_sde:  # it depends on the state: the mean over where the robots are now
             seen = torch.as_tensor(self.model._last_obs, device=self.model.device)
-            log_std = policy.get_distribution(seen).distribution.stddev.mean(0).log()
+            normal: Any = policy.get_distribution(seen).distribution
+            log_std = normal.stddev.mean(0).log()
         return weights | {"actor.log_std": numbers(log_std)}
 
 
