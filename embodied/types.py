@@ -171,6 +171,10 @@ class Task(Protocol):
     def action(self) -> Field:
         """The action; low and high are the bounds of one control step."""
 
+    @property
+    def behaviour(self) -> str:
+        """Name of the behaviour whose episodes best tell success from failure."""
+
 
 @runtime_checkable
 class RobotTask(Task, Protocol):

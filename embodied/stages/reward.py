@@ -16,7 +16,7 @@ from embodied.registry import resolve
 from embodied.rollout import rollout
 from embodied.runs import RunFolder
 from embodied.stages.collect import make_behaviour
-from embodied.types import Reward, RewardContext, RobotTask, Task, Transitions
+from embodied.types import Reward, RewardContext, Task, Transitions
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,17 @@ def make_provider(config: dict[str, Any]) -> Any:
 
 
 def sample_transitions(env_config: EnvConfig, episodes: int, seed: int) -> Transitions:
-    """Return transitions of the scripted behaviour's mixture: successes and failures both.
+    """Return transitions of the task's own behaviour, where there is one: of both outcomes.
 
-    Where no robot is scripted, as in locomotion, actions are random.
+    Without a task actions are random.
     """
     at_least(1, {"check_episodes": episodes, "env.num_envs": env_config.num_envs})
     at_least(0, {"seed": seed})
     num_envs = min(env_config.num_envs, episodes)
     env = make_environment(env_config, num_envs)
     try:
-        scripted = isinstance(make_task(env_config.title), RobotTask)
-        behaviour = make_behaviour({"name": "scripted" if scripted else "random"}, env, seed)
+        task = make_task(env_config.title)
+        behaviour = make_behaviour({"name": task.behaviour if task else "random"}, env, seed)
         count = -(-episodes // num_envs)
         return concatenate([item for _, item in rollout(env, behaviour.act, count, seed)])
     finally:

@@ -53,6 +53,7 @@ class LocomotionTask:
         max_steps: Control steps of an episode.
         turns: Whether the torso turns without end: a planar robot's policy is then shown sine and
             cosine of the torso's pitch in place of Gymnasium's unwrapped angle.
+        behaviour: Whose episodes best tell success from failure: no walking robot is scripted.
     """
 
     name: str
@@ -61,6 +62,7 @@ class LocomotionTask:
     judge: Judge
     max_steps: int
     turns: bool = False
+    behaviour: str = "random"
 
     @property
     def control_hz(self) -> float:

@@ -5,6 +5,8 @@ The table's surface is at height 0; the robot's base stands at x = -0.615 and fa
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sim.maniskill.quantities import axis, body, grasped, number, panda, point, vector
 from sim.maniskill.task import JOINT_ACTION, TOOL_ACTION, ManiSkillTask
 
@@ -30,6 +32,7 @@ def pick_cube() -> ManiSkillTask:
         TOOL_ACTION,
         "pd_ee_delta_pos",
         max_steps=50,
+        behaviour="maniskill_scripted",
     )
 
 
@@ -60,12 +63,13 @@ def push_cube() -> ManiSkillTask:
 
     Success: the cube's centre is less than 10 cm from the middle of the region, on the table.
     """
-    return _slide(
+    task = _slide(
         "maniskill_push_cube",
         "PushCube-v1",
         "push the cube forwards into the goal region",
         "It lies in front of the cube's start, farther from the robot along x.",
     )
+    return replace(task, behaviour="maniskill_scripted")
 
 
 def pull_cube() -> ManiSkillTask:

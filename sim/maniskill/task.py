@@ -57,6 +57,7 @@ class ManiSkillTask:
         reward: Which of ManiSkill's rewards the environment gives.
         begins_alone: Whether ManiSkill can begin an episode in one of many environments on a GPU.
         control_hz: Control steps per second, ManiSkill's own number.
+        behaviour: Whose episodes best tell success from failure.
     """
 
     name: str
@@ -69,6 +70,7 @@ class ManiSkillTask:
     reward: str = "normalized_dense"
     begins_alone: bool = True
     control_hz: float = 20.0
+    behaviour: str = "random"
 
     @property
     def fields(self) -> Mapping[str, Field]:

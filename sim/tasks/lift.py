@@ -36,6 +36,7 @@ class LiftTask:
     objects: tuple[str, ...] = ("cube",)
     control_hz = so101.CONTROL_HZ
     max_steps = so101.MAX_STEPS
+    behaviour = "scripted"
     still_speed = 0.03  # m/s, of the cube
     action = so101.ACTION
     fields: Mapping[str, Field] = {**gripper.FIELDS, **gripper.cube_fields("cube", "the cube")}

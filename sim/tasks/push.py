@@ -36,6 +36,7 @@ class PushTask:
     objects: tuple[str, ...] = ("cube",)
     control_hz = so101.CONTROL_HZ
     max_steps = so101.MAX_STEPS
+    behaviour = "scripted"
     still_speed = 0.01  # m/s, of the cube
     action = so101.ACTION
     fields: Mapping[str, Field] = {

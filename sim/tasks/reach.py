@@ -31,6 +31,7 @@ class ReachTask:
     objects: tuple[str, ...] = ()
     control_hz = so101.CONTROL_HZ
     max_steps = so101.MAX_STEPS
+    behaviour = "scripted"
     still_speed = 0.05  # m/s, of the tip
     action = so101.ACTION
     fields: Mapping[str, Field] = {

@@ -43,6 +43,7 @@ class StackTask:
     objects: tuple[str, ...] = ("cube", "base_cube")
     control_hz = so101.CONTROL_HZ
     max_steps = MAX_STEPS
+    behaviour = "scripted"
     still_speed = 0.01  # m/s, of both cubes
     action = so101.ACTION
     fields: Mapping[str, Field] = {

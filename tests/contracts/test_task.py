@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import sim
+from embodied.registry import names
 from embodied.types import Field, RobotTask, Task
 from sim.locomotion import tasks as locomotion
 from sim.tasks.lift import LiftTask
@@ -91,6 +92,7 @@ def test_it_is_a_task_with_a_sentence(any_task):
     assert len(any_task.instruction.split()) >= 2
     assert any_task.control_hz > 0
     assert any_task.max_steps > 0
+    assert any_task.behaviour in names("behaviour")
 
 
 def test_a_task_says_what_success_is(any_task):

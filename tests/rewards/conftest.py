@@ -36,6 +36,7 @@ class PushLike:
     instruction: str = "push the cube onto the target"
     control_hz: float = 10.0
     max_steps: int = 50
+    behaviour: str = "scripted"
     fields: dict = field(default_factory=lambda: dict(FIELDS))
     action: Field = ACTION
 
