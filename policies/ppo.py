@@ -6,6 +6,7 @@ Schulman et al., arXiv:1707.06347.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class PPOConfig:
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers of actor and value
     batch_size: int = 64  # transitions per gradient step
     learning_rate: float = 3e-4  # Adam
+    anneal: bool = False  # let the learning rate fall to zero, linearly over the training
     discount: float = 0.99  # per control step
     gae_lambda: float = 0.95  # of generalised advantage estimation
     clip_range: float = 0.2  # of the ratio of probabilities
@@ -81,13 +83,13 @@ class PPO:
             reward=config.normalise_reward,
             discount=config.discount,
         )
-        held = config.exploration_steps
+        held, rate = config.exploration_steps, config.learning_rate
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You have specified a mini-batch size")
             self.model = stable_baselines3.PPO(
                 "MlpPolicy",
                 self._normalised,
-                learning_rate=config.learning_rate,
+                learning_rate=_falling(rate) if config.anneal else rate,
                 n_steps=-(-config.rollout_steps // env.num_envs),
                 batch_size=config.batch_size,
                 n_epochs=config.epochs,
@@ -131,6 +133,11 @@ class PPO:
             normal: Any = policy.get_distribution(seen).distribution
             log_std = normal.stddev.mean(0).log()
         return weights | {"actor.log_std": numbers(log_std)}
+
+
+def _falling(start: float) -> Callable[[float], float]:
+    """Return the learning rate as a function of the share of the training that is left."""
+    return lambda left: start * max(left, 0.0)
 
 
 def _check(config: PPOConfig) -> None:

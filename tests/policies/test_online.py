@@ -160,6 +160,19 @@ def test_held_noise_is_drawn_anew_after_its_steps_and_packaged_as_its_mean_devia
     np.testing.assert_allclose(learner.actor_weights()["actor.log_std"], expected, atol=1e-4)
 
 
+def test_an_annealed_learning_rate_falls_to_zero_in_a_line():
+    learner, rates = PPO(replace(PPO_TINY, anneal=True, epochs=1), Aim(), LOW, HIGH, seed=0), []
+
+    def on_step(step, finished):
+        rates.append(learner.model.policy.optimizer.param_groups[0]["lr"])
+        return True
+
+    learner.learn(4 * 120, on_step)
+    # An update sets it from the share of the training that its rollout leaves.
+    expected = [PPO_TINY.learning_rate * left for left in (1.0, 0.75, 0.5, 0.25)]
+    assert rates[10::40] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(("name", "steps"), [("sac", 600), ("ppo", 2400)])
 def test_it_learns_where_the_reward_is(name, steps):
     learner = MAKERS[name](Aim())
