@@ -12,11 +12,15 @@ from embodied.environments import EnvConfig, make_environment, make_task, requir
 from embodied.episodes import concatenate
 from embodied.errors import UserError, at_least
 from embodied.files import read_json
+from embodied.progress import progress_bar
 from embodied.registry import resolve
 from embodied.rollout import rollout
 from embodied.runs import RunFolder
 from embodied.stages.collect import make_behaviour
 from embodied.types import Reward, RewardContext, Task, Transitions
+
+FEW = 16  # fewer environments than that mean a simulator that steps them one by one
+MAX_STEPS_OF_FEW = 5_000  # control steps of a sample in such a simulator, rounded up
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ def make_provider(config: dict[str, Any]) -> Any:
 def sample_transitions(env_config: EnvConfig, episodes: int, seed: int) -> Transitions:
     """Return transitions of the task's own behaviour, where there is one: of both outcomes.
 
-    Without a task actions are random.
+    Without a task actions are random. In simulators of few environments, which are slow, there are
+    fewer episodes where these are long.
     """
     at_least(1, {"check_episodes": episodes, "env.num_envs": env_config.num_envs})
     at_least(0, {"seed": seed})
@@ -85,8 +90,15 @@ def sample_transitions(env_config: EnvConfig, episodes: int, seed: int) -> Trans
     try:
         task = make_task(env_config.title)
         behaviour = make_behaviour({"name": task.behaviour if task else "random"}, env, seed)
+        if task and num_envs < FEW:
+            episodes = min(episodes, max(num_envs, MAX_STEPS_OF_FEW // task.max_steps))
         count = -(-episodes // num_envs)
-        return concatenate([item for _, item in rollout(env, behaviour.act, count, seed)])
+        made = []
+        with progress_bar(count * num_envs, "sample", " episodes") as bar:
+            for _, episode in rollout(env, behaviour.act, count, seed):
+                made.append(episode)
+                bar.update()
+        return concatenate(made)
     finally:
         env.close()
 

@@ -225,7 +225,7 @@ def test_the_search_improves_and_repeats_itself():
     assert fewer.successes == pytest.approx(thrice.successes)
 
 
-def test_a_simulator_of_one_environment_at_a_time_is_searched_for_less_long():
+def test_a_simulator_of_few_environments_is_searched_for_less_long():
     task = require_task("push")
     reward = code(OPEN_GRIPPER.source, task)
 
@@ -233,9 +233,9 @@ def test_a_simulator_of_one_environment_at_a_time_is_searched_for_less_long():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(exploit, "ROUNDS", 1)
             patch.setattr(exploit, "MAX_STEPS", 40 * task.max_steps)
-            patch.setattr(exploit, "MAX_STEPS_ALONE", 10 * task.max_steps)
+            patch.setattr(exploit, "MAX_STEPS_OF_FEW", 10 * task.max_steps)
             make = lambda wanted: make_environment(EnvConfig("push"), min(wanted, most))  # noqa: E731
             return exploit.search(reward, make, task.action, task.max_steps).episodes
 
-    assert searched(2) == 40
-    assert searched(1) == 10
+    assert searched(40) == 40
+    assert searched(5) == 10
