@@ -32,7 +32,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "hopper_forward": ("policy=ppo_locomotion", "steps=1500000"),
     "hopper_front_flip": ("policy=ppo_acrobatics", "steps=2500000"),
     "hopper_back_flip": ("policy=ppo_acrobatics", "steps=1500000"),
-    "ant_forward": ("policy=ppo_locomotion", "steps=1500000"),
+    "ant_forward": ("policy=ppo_locomotion", "steps=2000000"),
     "ant_lie_down": ("policy=ppo_locomotion", "steps=1000000"),
     "ant_wave_leg": ("policy=ppo_locomotion", "steps=1500000"),
 }
@@ -42,7 +42,7 @@ CURVE_POINTS = 10
 
 def train(task: str, seed: int, options: argparse.Namespace, reward: Path) -> dict[str, Any]:
     """Train one seed on the reward of a run; return what came out, with its time."""
-    given = [*SETTINGS.get(task, ()), *options.settings]
+    given = [*SETTINGS[task], *options.settings]
     steps = int([item for item in given if item.startswith("steps=")][-1].removeprefix("steps="))
     arguments = [
         *(f"env={task}", f"seeds=[{seed}]", *SHARED, f"path={reward}"),
@@ -66,14 +66,14 @@ def train(task: str, seed: int, options: argparse.Namespace, reward: Path) -> di
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("task", help="a locomotion task with a recorded reply")
+    parser.add_argument("task", choices=SETTINGS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--runs", type=Path, help="keep the runs here")
     parser.add_argument("--out", type=Path)
     parser.add_argument("settings", nargs="*", help="KEY=VALUE of `embodied train`")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     about = machine(("torch", "stable-baselines3", "gymnasium", "mujoco", "numpy"))
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(options.jobs) as pool:
         runs = (options.runs or Path(temporary)).resolve()
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"seed {item['seed']}: success {item['success']:.2f}, {item['wall_s'] / 60:.1f} min")
     result = {
         "task": options.task,
-        "settings": [*SHARED, *SETTINGS.get(options.task, ()), *options.settings],
+        "settings": [*SHARED, *SETTINGS[options.task], *options.settings],
         "episodes": options.episodes,
         "jobs": options.jobs,
         "success": float(np.mean([item["success"] for item in seeds])),
