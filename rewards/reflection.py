@@ -23,6 +23,7 @@ from rewards.prompt import build_messages, code_message
 from rewards.providers.base import BudgetError
 from rewards.text2reward import REPLIES
 
+PROGRESS = ("updates", "environment steps")  # what the points of a learning curve are counted in
 SAMPLES = "samples.json"  # written last: which samples were accepted, and why the others were not
 READ_IT = """\
 Read the numbers before you write:
@@ -49,9 +50,9 @@ def sample(
     Args:
         context: Its folder gets ``<k>/reward/`` for every sample and ``samples.json``.
         best: The best program so far.
-        curves: How training went with it: ``updates`` [P], ``success`` [P] (or ``return``),
-            ``episode length`` [P] and ``terms`` {name: [P]}, each a mean over training seeds;
-            empty where it was not trained.
+        curves: How training went with it: ``updates`` [P] or ``environment steps`` [P], ``success``
+            [P] (or ``return``), ``episode length`` [P] where known, and ``terms`` {name: [P]}, each
+            a mean over training seeds; empty where it was not trained.
         others: How the other programs of the last round did, in words.
         instruction: The task in the words of the first prompt.
         samples: Programs that are asked for.
@@ -113,10 +114,11 @@ def reflection(best: Round, curves: Mapping[str, Any], others: str) -> str:
     """Return what the model is told of the best program so far."""
     parts = ["This is the best reward so far.", measured(best)]
     if curves:
-        updates = ", ".join(str(item) for item in curves["updates"])
+        unit = next(name for name in PROGRESS if name in curves)
+        steps = ", ".join(str(item) for item in curves[unit])
         parts.append(
             "How training went with it, in the order of time, as means over training seeds "
-            f"(updates {updates}):\n{table(curves)}"
+            f"({unit} {steps}):\n{table(curves)}"
         )
     parts += [others, READ_IT if curves else "", AGAIN]
     return "\n\n".join(filter(None, parts))
@@ -125,7 +127,7 @@ def reflection(best: Round, curves: Mapping[str, Any], others: str) -> str:
 def table(curves: Mapping[str, Any]) -> str:
     """Return a line per term and measure: its values in order, then max, mean and min."""
     rows = {f"term {name}": values for name, values in curves["terms"].items()}
-    rows |= {name: curves[name] for name in curves if name not in ("updates", "terms")}
+    rows |= {name: curves[name] for name in curves if name not in (*PROGRESS, "terms")}
     return "\n".join(f"- {name}: {_series(values)}" for name, values in rows.items())
 
 

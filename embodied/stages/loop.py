@@ -97,10 +97,9 @@ def begin(root: RunFolder, said: str, config: ImproveConfig, first: int) -> Loop
     command, values = root.config()
     training = training_of(command, values, config)
     env = training.env if training else build(EnvConfig, values.get("env", {}), "env")
-    if config.rounds is not None and (training is None or not training.data.paths):
+    if config.rounds is not None and training is None:
         raise UserError(
-            "reflection trains its candidates offline; name a run that was trained on data, or "
-            "give data=FOLDER"
+            "reflection trains its candidates; name a run that was trained, or give data=FOLDER"
         )
     folder = root.path / rounds.ROUNDS / str(first)
     return Loop(root, config, said, first, env, training, Spending(folder, config.provider))

@@ -1,8 +1,9 @@
 """A round of reflection: several programs asked for, trained together, the best one kept.
 
-All candidates of a round share one learner (candidates times training seeds, ``stages.arms``). They
-are compared by the mean over training seeds of the task's success, on starts that neither the
-learning curves nor the final evaluation use; the incumbent stays unless a candidate is above it.
+Offline all candidates of a round share one learner (candidates times training seeds,
+``stages.arms``); online they are trained in turn (``stages.reflect_online``). They are compared by
+the mean over training seeds of the task's success, on starts that neither the learning curves nor
+the final evaluation use; the incumbent stays unless a candidate is above it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from embodied.registry import resolve
 from embodied.results import outcomes_of, summarise
 from embodied.rounds import SELECTION
 from embodied.runs import RunFolder, read_metrics
-from embodied.stages import train
+from embodied.stages import reflect_online, train
 from embodied.stages.arms import Group, make_groups, reward_columns
 from embodied.stages.divergence import Divergence
 from embodied.stages.evaluate import evaluate_policies
@@ -39,7 +40,8 @@ from embodied.types import Reward, RewardContext
 POINTS = 10  # of a learning curve that the model is shown
 SELECTION_SEED_OFFSET = 700_000  # keeps the starts of the selection apart from all others
 INCUMBENT = "incumbent"  # the arm of the program that a loop began with
-CANDIDATES = "candidates"  # in a round's folder: the run of their training
+CANDIDATES = "candidates"  # in a round's folder: the run of their training, online one each
+SAMPLES = "samples"  # in a round's folder: the programs that were asked for
 
 Outcome = dict[str, Any]  # success and return of an arm, as in result.json
 
@@ -53,7 +55,7 @@ def reflect(loop: Loop, number: int) -> None:
     before = {} if first else read_json(loop.folder(number - 1) / SELECTION, ("best",))
     names, stopped = ask(loop, number, before)
     arms = {INCUMBENT: incumbent(loop)} if first else {}
-    arms |= {f"sample_{name}": folder / "samples" / name / "reward" for name in names}
+    arms |= {f"sample_{name}": folder / SAMPLES / name / "reward" for name in names}
     found: dict[str, Outcome] = {}
     if arms and not stopped:
         try:
@@ -82,7 +84,7 @@ def incumbent(loop: Loop) -> Path:
 
 def ask(loop: Loop, number: int, before: Mapping[str, Any]) -> tuple[list[str], str]:
     """Return the accepted samples of a round, and why the loop has to stop, if it has to."""
-    samples = loop.folder(number) / "samples"
+    samples = loop.folder(number) / SAMPLES
     if (samples / "samples.json").is_file():
         kept = read_json(samples / "samples.json", ("accepted",))["accepted"]
         return [str(name) for name in kept], ""
@@ -112,6 +114,9 @@ def compare(loop: Loop, folder: Path, arms: Mapping[str, Path]) -> dict[str, Out
         SpentError: The wall time was used up before the training ended.
     """
     assert loop.training is not None
+    if not loop.training.data.paths:
+        place = folder / CANDIDATES
+        return reflect_online.compare(loop, place, arms, POINTS, SELECTION_SEED_OFFSET)
     config = replace(loop.training, curve_every=-(-loop.training.steps // POINTS))
     train.check(config)
     torch.set_num_threads(config.threads or torch.get_num_threads())
@@ -256,19 +261,30 @@ def told_curves(loop: Loop, before: Mapping[str, Any]) -> dict[str, Any]:
     best = before.get("best") or {}
     if not best:
         return {}
-    run = RunFolder(loop.folder(int(best["round"])) / CANDIDATES)
-    prefix = f"{best['arm']}/"
-    lines = [line for line in read_metrics(run) if f"{prefix}evaluation/length" in line]
-    found: dict[str, Any] = {"updates": [line["step"] for line in lines], "terms": {}}
-    names = {key for line in lines for key in line if key.startswith(prefix)}
-    for key in sorted(names):
-        kind, _, name = key.removeprefix(prefix).partition("/")
-        series = [mean_over_seeds(line.get(key)) for line in lines]
+    folder, arm = loop.folder(int(best["round"])) / CANDIDATES, str(best["arm"])
+    online = loop.training is not None and not loop.training.data.paths
+    read = reflect_online.curves(RunFolder(folder / arm)) if online else curves_of(folder, arm)
+    unit = "environment steps" if online else "updates"
+    found: dict[str, Any] = {unit: read.pop("steps"), "terms": {}}
+    for key in sorted(read):
+        kind, _, name = key.partition("/")
+        series = [mean_over_seeds(values) for values in read[key]]
         if kind == "terms":
             found["terms"][name] = series
         elif kind == "evaluation":
             found["episode length" if name == "length" else name] = series
     return found
+
+
+def curves_of(folder: Path, arm: str) -> dict[str, list[Any]]:
+    """Return the learning curves of one arm: the steps, the outcome and the terms, by seed."""
+    prefix = f"{arm}/"
+    lines = [
+        line for line in read_metrics(RunFolder(folder)) if f"{prefix}evaluation/length" in line
+    ]
+    names = {key for line in lines for key in line if key.startswith(prefix)}
+    read = {key.removeprefix(prefix): [line.get(key) for line in lines] for key in names}
+    return {"steps": [line["step"] for line in lines], **read}
 
 
 def mean_over_seeds(values: Any) -> float:

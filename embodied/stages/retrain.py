@@ -6,12 +6,14 @@ import shutil
 from dataclasses import replace
 
 from embodied.config import build, load
-from embodied.rounds import REQUEST
+from embodied.rounds import REQUEST, SELECTION
 from embodied.runs import RunFolder
 from embodied.stages import label, train
+from embodied.stages.reflect import CANDIDATES, SAMPLES
 from embodied.stages.spending import SPENT
 
-KEPT = (REQUEST, SPENT, "reward")  # what a round has before its training
+# What a round has before its training.
+KEPT = (REQUEST, SPENT, SELECTION, CANDIDATES, SAMPLES, "reward")
 
 
 def retrain(run: RunFolder, training: train.TrainConfig) -> None:
