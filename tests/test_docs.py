@@ -100,3 +100,16 @@ def test_the_readme_shows_the_measured_speed():
     assert f"{ours['share_of_float32_floor']:.0%} of its matrix products alone" in readme
     for peer in ("d3rlpy", "torchrl", "jax"):
         assert f"{rows[peer]['ratio_of_ours_to_it']:.2f} times" in readme
+
+
+def test_the_reward_guide_shows_what_walking_robots_reached():
+    page = (ROOT / "docs" / "your-own-reward.md").read_text(encoding="utf-8")
+    found = sorted(RESULTS.glob("locomotion_*.json"))
+    assert len(found) == 6
+    for path in found:
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        given = dict(item.split("=", 1) for item in measured["settings"])
+        reached = " ".join(f"{seed['success']:.2f}" for seed in measured["seeds"])
+        row = (measured["task"], given["policy"], f"{int(given['steps']) / 1e6:g} M", reached)
+        minutes = f"{measured['cpu_s_per_seed'] / 60:.0f}"
+        assert "| `{}` | `{}` | {} | {} |".format(*row) + f" {minutes} |" in page
