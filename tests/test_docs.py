@@ -113,3 +113,13 @@ def test_the_reward_guide_shows_what_walking_robots_reached():
         row = (measured["task"], given["policy"], f"{int(given['steps']) / 1e6:g} M", reached)
         minutes = f"{measured['cpu_s_per_seed'] / 60:.0f}"
         assert "| `{}` | `{}` | {} | {} |".format(*row) + f" {minutes} |" in page
+
+
+def test_the_reward_guide_shows_what_a_sentence_changed():
+    page = (ROOT / "docs" / "your-own-reward.md").read_text(encoding="utf-8")
+    measured = json.loads((RESULTS / "feedback.json").read_text(encoding="utf-8"))
+    wrong, mended = (item["success"] for item in measured["rounds"])
+    low, high = mended["ci95"]
+    shown = f"from {wrong['mean']:.2f} to {mended['mean']:.2f} [{low:.2f}, {high:.2f}]"
+    assert shown in page
+    assert mended["mean"] >= measured["wanted"]
