@@ -32,6 +32,7 @@ NAMES: dict[str, dict[str, str]] = {
         "ant_wave_leg": "sim.locomotion.tasks:ant_wave_leg",
         "halfcheetah_forward": "sim.locomotion.tasks:halfcheetah_forward",
         "walker2d_forward": "sim.locomotion.tasks:walker2d_forward",
+        "cartpole": "sim.cartpole.task:CartPoleTask",
         "maniskill_pick_cube": "sim.maniskill.tabletop:pick_cube",
         "maniskill_stack_cube": "sim.maniskill.tabletop:stack_cube",
         "maniskill_push_cube": "sim.maniskill.tabletop:push_cube",
@@ -49,6 +50,7 @@ NAMES: dict[str, dict[str, str]] = {
         "random": "sim.behaviours:RandomBehaviour",
         "scripted": "sim.behaviours:ScriptedBehaviour",
         "maniskill_scripted": "sim.maniskill.behaviours:ManiSkillScripted",
+        "cartpole_scripted": "sim.cartpole.behaviours:CartPoleScripted",
         "sac_replay": "policies.replay_behaviour:SACReplayBehaviour",
     },
     "reward": {

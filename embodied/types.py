@@ -120,6 +120,7 @@ class RewardContext:
         instruction: The sentence that the reward is for; None for the task's own.
         reference: File of the reward that a new one is compared with; None for the expert one of
             the task, where there is one.
+        frames: Draws named states [N]: uint8 [N, H, W, 3]; None where they cannot be drawn.
     """
 
     folder: Path
@@ -129,6 +130,7 @@ class RewardContext:
     environment: Callable[[int], Any] | None = None
     instruction: str | None = None
     reference: Path | None = None
+    frames: Callable[[Mapping[str, Array]], Array] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from embodied.errors import UserError, at_least
 from embodied.files import atomic_path, sha256_bytes
+from rewards.label_records import ANSWERED, Answer, Label, Question, Spent, canonical
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 60.0  # how long a writer waits for another one
-ANSWERED = 200  # status of an answer; one with any other leaves its question open
 TABLES = """
 CREATE TABLE question (
     key TEXT PRIMARY KEY, request TEXT NOT NULL, added REAL NOT NULL,
@@ -42,68 +42,6 @@ CREATE TABLE label (
     value TEXT, reason TEXT NOT NULL, PRIMARY KEY (answer, parser)) WITHOUT ROWID;
 """
 OPEN = f"NOT EXISTS (SELECT 1 FROM answer WHERE question = key AND status = {ANSWERED})"
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question that a worker has claimed: its key and its canonical request."""
-
-    key: str
-    request: Any
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A raw answer with what it took."""
-
-    raw: str
-    status: int = ANSWERED
-    model: str = ""
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost: float = 0.0  # in the currency of the prices that the user gave
-
-
-@dataclass(frozen=True)
-class Label:
-    """What a parser read in an answer; ``value`` is None where it could not, for ``reason``."""
-
-    key: str  # of the question
-    value: str | None
-    reason: str
-    parser: str
-    model: str
-    time: float  # s since the epoch, when the answer came
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What the answers of one model took."""
-
-    calls: int
-    tokens_in: int
-    tokens_out: int
-    cost: float
-
-
-def canonical(request: Any) -> str:
-    """Return a request as JSON with sorted keys, bytes replaced by their SHA-256.
-
-    Raises:
-        UserError: It holds something that JSON does not, or a number that is not finite.
-    """
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, bytes):
-            return {"sha256": sha256_bytes(value)}
-        raise TypeError
-
-    try:
-        return json.dumps(
-            request, sort_keys=True, ensure_ascii=False, allow_nan=False, default=plain
-        )
-    except (TypeError, ValueError):
-        raise UserError("a question holds text, finite numbers, lists, mappings, bytes") from None
 
 
 class LabelStore:
@@ -182,21 +120,26 @@ class LabelStore:
             )
         return keys
 
-    def claim(self, worker: str, count: int, seconds: float) -> list[Question]:
+    def claim(
+        self, worker: str, count: int, seconds: float, among: Sequence[str] | None = None
+    ) -> list[Question]:
         """Claim up to ``count`` unanswered questions, in the order of their keys.
 
         Args:
             worker: Who claims; what it holds already is not given again.
             count: Most of them.
             seconds: How long the others leave them alone.
+            among: Keys of the questions to choose from; all where there are none.
         """
         at_least(1, {"count": count})
         now = self._clock()
+        chosen = "" if among is None else " AND key IN (SELECT value FROM json_each(?))"
+        keys = () if among is None else (json.dumps(list(among)),)
         with self._writing():
             rows = self._base.execute(
                 f"SELECT key, request FROM question WHERE {OPEN} AND "
-                "(lease_ends IS NULL OR lease_ends <= ?) ORDER BY key LIMIT ?",
-                (now, count),
+                f"(lease_ends IS NULL OR lease_ends <= ?){chosen} ORDER BY key LIMIT ?",
+                (now, *keys, count),
             ).fetchall()
             self._base.executemany(
                 "UPDATE question SET worker = ?, lease_ends = ? WHERE key = ?",
@@ -212,24 +155,38 @@ class LabelStore:
                 (worker,),
             ).rowcount
 
-    def keep(self, key: str, answer: Answer) -> int:
-        """Keep an answer, also one that comes after its lease; return its number.
+    def claimants(self) -> list[str]:
+        """Return the workers that hold claims on questions without an answer."""
+        query = f"SELECT DISTINCT worker FROM question WHERE worker IS NOT NULL AND {OPEN}"
+        return [str(worker) for (worker,) in self._rows(query)]
+
+    def keep(self, key: str, answer: Answer) -> None:
+        """Keep an answer, also one that comes after its lease.
 
         Raises:
             UserError: There is no such question.
         """
-        values = (key, answer.raw, answer.status, answer.model, self._clock())
-        spent = (answer.tokens_in, answer.tokens_out, answer.cost)
+        self.keep_many([(key, answer)])
+
+    def keep_many(self, answers: Sequence[tuple[str, Answer]]) -> None:
+        """Keep the answers to several questions, all or none.
+
+        Raises:
+            UserError: There is no such question.
+        """
+        now = self._clock()
+        rows = [
+            (key, a.raw, a.status, a.model, now, a.tokens_in, a.tokens_out, a.cost)
+            for key, a in answers
+        ]
         with self._writing():
-            if not self._rows("SELECT 1 FROM question WHERE key = ?", key):
-                raise UserError(f"{self.path} holds no question {key[:12]}; add it first")
-            return int(
-                self._base.execute(
-                    "INSERT INTO answer (question, raw, status, model, time, tokens_in, "
-                    "tokens_out, cost) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    values + spent,
-                ).lastrowid
-                or 0
+            for key, _ in answers:
+                if not self._rows("SELECT 1 FROM question WHERE key = ?", key):
+                    raise UserError(f"{self.path} holds no question {key[:12]}; add it first")
+            self._base.executemany(
+                "INSERT INTO answer (question, raw, status, model, time, tokens_in, "
+                "tokens_out, cost) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
             )
 
     def answers(self, key: str) -> list[Answer]:
@@ -238,9 +195,11 @@ class LabelStore:
         query = f"SELECT {columns} FROM answer WHERE question = ? ORDER BY id"
         return [Answer(*row) for row in self._rows(query, key)]
 
-    def unanswered(self) -> int:
-        """Return how many questions have no answer yet."""
-        return int(self._rows(f"SELECT count(*) FROM question WHERE {OPEN}")[0][0])
+    def unanswered(self, among: Sequence[str] | None = None) -> list[str]:
+        """Return the keys of the questions without an answer, of all or of some."""
+        found = [str(key) for (key,) in self._rows(f"SELECT key FROM question WHERE {OPEN}")]
+        wanted = None if among is None else set(among)
+        return [key for key in found if wanted is None or key in wanted]
 
     def parse(self, parser: str, read: Callable[[str], str]) -> int:
         """Label every answer that this parser has not read yet; return how many.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sim.batched import BatchedMujocoEnv
+    from sim.cartpole.environment import CartPoleEnv
     from sim.maniskill.environment import ManiSkillEnv
 
 
@@ -17,7 +18,7 @@ def make(
     threads: int | None = None,
     max_steps: int | None = None,
     device: str | None = None,
-) -> BatchedMujocoEnv | ManiSkillEnv:
+) -> BatchedMujocoEnv | CartPoleEnv | ManiSkillEnv:
     """Make ``num_envs`` environments of a task, as one vector environment.
 
     Args:
@@ -34,15 +35,19 @@ def make(
     from embodied.errors import UserError
     from embodied.registry import resolve
     from sim.batched import BatchedMujocoEnv
+    from sim.cartpole.environment import CartPoleEnv
+    from sim.cartpole.task import CartPoleTask
     from sim.maniskill.task import ManiSkillTask
 
     task = resolve("task", name)()
+    if isinstance(task, CartPoleTask | ManiSkillTask) and threads is not None:
+        raise UserError(f"{name} is not stepped by threads; leave env.threads out")
     if isinstance(task, ManiSkillTask):
         from sim.maniskill.environment import ManiSkillEnv
 
-        if threads is not None:
-            raise UserError(f"{name} is not stepped by threads; leave env.threads out")
         return ManiSkillEnv(task, num_envs, seed=seed, device=device, max_steps=max_steps)
     if device is not None:
         raise UserError(f"{name} is simulated on the CPU; leave env.device out")
+    if isinstance(task, CartPoleTask):
+        return CartPoleEnv(task, num_envs, seed=seed, max_steps=max_steps)
     return BatchedMujocoEnv(task, num_envs, seed=seed, threads=threads, max_steps=max_steps)

@@ -29,6 +29,7 @@ MAKERS = {
     "stack": lambda n: sim.make("stack", n, max_steps=4),
     "hopper_front_flip": lambda n: sim.make("hopper_front_flip", n, max_steps=4),
     "ant_wave_leg": lambda n: sim.make("ant_wave_leg", n, max_steps=4),
+    "cartpole": lambda n: sim.make("cartpole", n, max_steps=4),
     "maniskill": maniskill,
     "rewarded": lambda n: RewardedEnv(sim.make("reach", n, max_steps=4), ConstantReward(1.0)),
     "gymnasium": lambda n: gymnasium_adapter.make("Pendulum-v1", n, max_episode_steps=4),

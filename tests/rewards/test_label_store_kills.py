@@ -16,7 +16,8 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from rewards.label_store import Answer, LabelStore
+from rewards.label_records import Answer
+from rewards.label_store import LabelStore
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 4
@@ -25,7 +26,8 @@ WORKERS = 4
 WORKER = """
 import os, sys, time
 from pathlib import Path
-from rewards.label_store import Answer, LabelStore
+from rewards.label_records import Answer
+from rewards.label_store import LabelStore
 
 folder, name = Path(sys.argv[1]), sys.argv[2]
 store = LabelStore(folder / "labels.db")

@@ -1,0 +1,1 @@
+"""Rewards from preferences: which of two things looks closer to what was asked for."""
