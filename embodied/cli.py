@@ -138,6 +138,14 @@ def _data(options: argparse.Namespace, overrides: list[str]) -> object:
     return None
 
 
+def _prefer(options: argparse.Namespace, overrides: list[str]) -> object:
+    from embodied.config import load
+    from embodied.stages import prefer
+
+    prefer.run(options.data, load("prefer", overrides))
+    return None
+
+
 COMMANDS = {
     "doctor": Command("check this machine and say how to mend what is missing", (), _doctor),
     "demo": Command("the whole path on embedded defaults, on the CPU", (), _demo, "demo"),
@@ -154,6 +162,7 @@ COMMANDS = {
         _improve,
         "improve",
     ),
+    "prefer": Command("compare clips of a dataset on a web page", ("data",), _prefer, "prefer"),
     "data": Command(
         "show or make datasets: info, filter, split, merge, convert, corrupt",
         ("action", "paths+"),

@@ -123,7 +123,8 @@ def _parts(stored: pq.ParquetFile, path: Path) -> Iterator[tuple[Any, Any]]:
 def _open(dataset: Dataset, name: str) -> tuple[pq.ParquetFile, dict[str, Any]]:
     path = label_path(dataset, name)
     if not path.is_file():
-        found = sorted(item.stem for item in path.parent.glob("*.parquet"))
+        kept = (item.stem for item in path.parent.glob("*.parquet"))
+        found = sorted(name for name in kept if not name.endswith(".pairs"))
         raise UserError(
             f"{dataset.folder} has no label {name!r} (it has: {', '.join(found) or 'none'}); "
             "make one with `embodied label`"

@@ -46,6 +46,8 @@ NAMES: dict[str, dict[str, str]] = {
         "native": "sim:make",  # every documented task
         "gymnasium": "sim.gymnasium_adapter:make",
     },
+    "frames": {"native": "sim.frames:make"},
+    "preference_page": {"serve": "rewards.preferences.page:serve"},
     "behaviour": {
         "random": "sim.behaviours:RandomBehaviour",
         "scripted": "sim.behaviours:ScriptedBehaviour",
@@ -61,6 +63,8 @@ NAMES: dict[str, dict[str, str]] = {
         "constant": "rewards.makers:constant",
         "success": "rewards.makers:success",
         "ensemble": "rewards.makers:from_runs",
+        "rlvlmf": "rewards.makers:rlvlmf",
+        "rlvlmf_online": "rewards.makers:rlvlmf_online",
     },
     "improvement": {
         "revise": "rewards.improve:revise",
@@ -79,6 +83,7 @@ NAMES: dict[str, dict[str, str]] = {
         "ppo": "policies.ppo:PPO",
         "td3bc": "policies.td3bc:TD3BC",
         "cql": "policies.cql:CQL",
+        "cpl": "policies.cpl:CPL",
     },
     "package": {
         "make": "policies.package:make",

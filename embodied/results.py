@@ -16,7 +16,8 @@ from embodied.runs import RunFolder
 from embodied.statistics import summary
 
 DIVERGED = "diverged.json"  # of a run: the networks that training left out
-CONTROLS = ("bc", "constant_reward", "true_reward")  # besides the behaviour that made the data
+# Besides the behaviour that made the data; ``sft`` where pairs take the place of a reward.
+CONTROLS = ("bc", "sft", "constant_reward", "true_reward")
 
 
 def outcomes_of(policies: Sequence[Sequence[Episode]]) -> dict[str, Any]:
@@ -64,7 +65,9 @@ def describe(
         "steps": described["steps"],
         "wall_s": wall_s,
         **rows["policy"],
-        "controls": {key: rows.get(key) for key in ("behaviour", *CONTROLS)},
+        "controls": {
+            key: rows.get(key) for key in ("behaviour", *CONTROLS) if key != "sft" or key in rows
+        },
         "notes": notes(run, packages["policy"]),
     }
 

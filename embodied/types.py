@@ -118,9 +118,9 @@ class RewardContext:
         environment: Makes the task's vector environment with at most that many sub-environments,
             for the checks that act in it; None leaves these checks out.
         instruction: The sentence that the reward is for; None for the task's own.
-        reference: File of the reward that a new one is compared with; None for the expert one of
-            the task, where there is one.
-        frames: Draws named states [N]: uint8 [N, H, W, 3]; None where they cannot be drawn.
+        reference: File of the reward to compare a new one with; None for the task's expert one.
+        frames: Makes what draws named states in a look (``embodied.frames``).
+        dataset: The dataset that is to be labelled, where there is one.
     """
 
     folder: Path
@@ -130,7 +130,8 @@ class RewardContext:
     environment: Callable[[int], Any] | None = None
     instruction: str | None = None
     reference: Path | None = None
-    frames: Callable[[Mapping[str, Array]], Array] | None = None
+    frames: Callable[[int], Any] | None = None
+    dataset: Any = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from embodied.errors import at_least
@@ -91,6 +92,33 @@ class SAC:
     def learn(self, steps: int, on_step: OnStep) -> int:
         """Learn for ``steps`` environment steps or until told to stop; return how many it took."""
         return learn(self.model, self._env, steps, on_step)
+
+    @property
+    def stored_rows(self) -> int:
+        """Steps of all environments that the replay buffer holds."""
+        buffer = self._buffer()
+        return int(buffer.buffer_size if buffer.full else buffer.pos)
+
+    def relabel(self, reward: FloatArray) -> None:
+        """Replace every stored reward, [rows, N] in the order of time, the newest last.
+
+        Where the buffer has wrapped around, the oldest row stands in its middle.
+        """
+        buffer = self._buffer()
+        rows = (buffer.pos - self.stored_rows + np.arange(self.stored_rows)) % buffer.buffer_size
+        buffer.rewards[rows] = reward
+
+    def _buffer(self) -> Any:
+        return self.model.replay_buffer
+
+    def restart_critics(self) -> None:
+        """Give the critics new weights and a new optimiser; the actor stays as it is."""
+        critic, target = self.model.critic, self.model.critic_target
+        for layer in critic.modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.reset_parameters()
+        target.load_state_dict(critic.state_dict())
+        critic.optimizer.state.clear()
 
     def observation_moments(self) -> None:
         """Return None: observations are not normalised."""

@@ -197,24 +197,30 @@ class LabelStore:
 
     def unanswered(self, among: Sequence[str] | None = None) -> list[str]:
         """Return the keys of the questions without an answer, of all or of some."""
-        found = [str(key) for (key,) in self._rows(f"SELECT key FROM question WHERE {OPEN}")]
-        wanted = None if among is None else set(among)
-        return [key for key in found if wanted is None or key in wanted]
+        chosen = "" if among is None else " AND key IN (SELECT value FROM json_each(?))"
+        given = () if among is None else (json.dumps(list(among)),)
+        rows = self._rows(f"SELECT key FROM question WHERE {OPEN}{chosen}", *given)
+        return [str(key) for (key,) in rows]
 
-    def parse(self, parser: str, read: Callable[[str], str]) -> int:
+    def parse(
+        self, parser: str, read: Callable[[str], str], among: Sequence[str] | None = None
+    ) -> int:
         """Label every answer that this parser has not read yet; return how many.
 
         Args:
             parser: Name and version of the parser.
             read: Returns the value that is in a raw answer, or raises ValueError with the reason
                 why there is none.
+            among: Keys of the questions whose answers are read; all where there are none.
         """
+        chosen = "" if among is None else " AND question IN (SELECT value FROM json_each(?))"
+        keys = () if among is None else (json.dumps(list(among)),)
         query = (
             f"SELECT id, raw FROM answer WHERE status = {ANSWERED} AND NOT EXISTS "
-            "(SELECT 1 FROM label WHERE answer = answer.id AND parser = ?)"
+            f"(SELECT 1 FROM label WHERE answer = answer.id AND parser = ?){chosen}"
         )
         found: list[tuple[int, str, str | None, str]] = []
-        for number, raw in self._rows(query, parser):
+        for number, raw in self._rows(query, parser, *keys):
             try:
                 found.append((number, parser, read(raw), ""))
             except ValueError as error:
@@ -232,6 +238,15 @@ class LabelStore:
         )
         wanted = None if keys is None else set(keys)
         return [Label(*row) for row in rows if wanted is None or row[0] in wanted]
+
+    def requests(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Return the canonical requests of questions, by key."""
+        chosen = json.dumps(list(keys))
+        rows = self._rows(
+            "SELECT key, request FROM question WHERE key IN (SELECT value FROM json_each(?))",
+            chosen,
+        )
+        return {str(key): json.loads(request) for key, request in rows}
 
     def spent(self) -> Mapping[str, Spent]:
         """Return what was spent, by model; failed calls count where they were kept."""

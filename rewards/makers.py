@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from embodied.errors import UserError
+from embodied.files import read_json
 from embodied.types import Reward, RewardContext, Task
 from rewards import ensemble, file, provenance
 from rewards.constant import ConstantReward
@@ -76,6 +77,14 @@ def from_run(context: RewardContext, *, path: str | None = None) -> Reward:
         raise UserError("reward=saved needs path=RUN, a run folder that holds reward/")
     folder = Path(path) / "reward"
     kept_elsewhere = folder.resolve() != context.folder.resolve()
+    kind = read_json(folder / provenance.PROVENANCE, ("kind",))["kind"]
+    if kind == "preferences":
+        from rewards.preferences.model import load
+
+        learnt = load(folder, _task(context).name, context.frames)
+        if kept_elsewhere:
+            learnt.save(context.folder)
+        return learnt
     if ensemble.is_ensemble(folder):
         combined = ensemble.load_saved(folder, _task(context))
         if kept_elsewhere:
@@ -85,6 +94,108 @@ def from_run(context: RewardContext, *, path: str | None = None) -> Reward:
     if kept_elsewhere:
         provenance.save(reward, context.folder, context.sample, gate=gate_of(context))
     return reward
+
+
+def rlvlmf(
+    context: RewardContext,
+    *,
+    instruction: str | None = None,
+    source: str = "clip",
+    model: str | None = None,
+    baseline: str | None = None,
+    alpha: float = 0.5,
+    unsure: float = 0.0,
+    profile: str = "exact",
+    order_swap: bool = False,
+    pairs: int = 2000,
+    sessions: int = 1,
+    choice: str = "uniform",
+    drop_alike: bool = True,
+    workers: int = 1,
+    features: str = "state",
+    look: int = 0,
+    segment: int = 1,
+    members: int = 3,
+    epochs: int = 100,
+    ties: str = "drop",
+    loss: str = "bradley_terry",
+    uncertainty_weight: float = 0.0,
+    seed: int = 0,
+) -> Reward:
+    """Learn the reward from a model's preferences; configs/reward/rlvlmf.yaml says what is what."""
+    from rewards.preferences.fit import FitConfig  # torch is imported where it is used
+    from rewards.preferences.maker import SourceConfig, make
+    from rewards.preferences.rlvlmf import Asking
+
+    task = _task(context)
+    return make(
+        context,
+        SourceConfig(source, model, baseline, alpha, unsure, profile, order_swap, seed),
+        Asking(
+            instruction=instruction or context.instruction or task.instruction,
+            task=task.name,
+            pairs=pairs,
+            sessions=sessions,
+            choice=choice,
+            drop_alike=drop_alike,
+            workers=workers,
+            seed=seed,
+            fit=FitConfig(members=members, epochs=epochs, ties=ties, loss=loss, seed=seed),
+        ),
+        features=features,
+        look=look,
+        segment=segment,
+        uncertainty_weight=uncertainty_weight,
+    )
+
+
+def rlvlmf_online(
+    context: RewardContext,
+    *,
+    instruction: str | None = None,
+    source: str = "clip",
+    model: str | None = None,
+    baseline: str | None = None,
+    alpha: float = 0.5,
+    unsure: float = 0.0,
+    profile: str = "exact",
+    order_swap: bool = False,
+    pairs: int = 2000,
+    pairs_per_session: int = 50,
+    explore_steps: int = 10_000,
+    query_every: int = 5_000,
+    recent_steps: int = 10_000,
+    choice: str = "uniform",
+    drop_alike: bool = True,
+    workers: int = 1,
+    look: int = 0,
+    members: int = 3,
+    epochs: int = 100,
+    ties: str = "drop",
+    loss: str = "bradley_terry",
+) -> Reward:
+    """Learn the reward while the policy learns; see configs/reward/rlvlmf_online.yaml."""
+    from rewards.preferences.fit import FitConfig
+    from rewards.preferences.maker import SourceConfig, make_online
+    from rewards.preferences.online import Loop
+    from rewards.preferences.rlvlmf import Asking
+
+    task = _task(context)
+    return make_online(
+        context,
+        SourceConfig(source, model, baseline, alpha, unsure, profile, order_swap),
+        Asking(
+            instruction=instruction or context.instruction or task.instruction,
+            task=task.name,
+            pairs=pairs,
+            choice=choice,
+            drop_alike=drop_alike,
+            workers=workers,
+            fit=FitConfig(members=members, epochs=epochs, ties=ties, loss=loss),
+        ),
+        Loop(explore_steps, query_every, pairs_per_session, recent_steps),
+        look=look,
+    )
 
 
 def from_runs(

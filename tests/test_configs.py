@@ -83,9 +83,8 @@ def accepted(group: str, name: str) -> set[str]:
         configs = {"openai": OpenAIConfig, "anthropic": HttpConfig}
         configs |= {"transformers": TransformersConfig}
         return field_names(configs[name]) if name in configs else set()
-    return keyword_names(registry.resolve(KINDS[group], name)) - {
-        *("task", "num_envs", "seed", "context")
-    }
+    given = {"task", "num_envs", "context"} | ({"seed"} if group == "behaviour" else set())
+    return keyword_names(registry.resolve(KINDS[group], name)) - given
 
 
 @pytest.mark.parametrize("path", GROUP_FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -78,7 +78,7 @@ class FlatParameters:
     def _plain(self, loss: torch.Tensor) -> torch.Tensor:
         """Return the same by the formula, which a compiler makes one kernel of."""
         gradient = self.gradient(loss)
-        self._count += 1
+        self._count.add_(1)
         self._first.lerp_(gradient, 1.0 - BETA_1)
         self._second.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
         count = self._count.double()  # in float32, 1 - 0.999^n would lose half its digits at first

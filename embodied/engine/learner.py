@@ -85,7 +85,7 @@ class StackedLearner:
 
     def _once(self, batch: Batch, turn: int) -> Metrics:
         metrics = self.update_once(batch, turn)
-        self._step += 1
+        self._step.add_(1)
         return metrics
 
     @staticmethod

@@ -61,6 +61,7 @@ ARMS = (
     Arm("true_reward", "True reward", 1),
     Arm("bc", "Behaviour cloning", 2),
     Arm("constant_reward", "Constant reward", 3),
+    Arm("sft", "Cloning of what is preferred", 3),
     Arm("behaviour", "Behaviour (data)", 4),
 )
 

@@ -14,6 +14,8 @@ MEANINGS = {
     "this one: about what the data and the algorithm allow.",
     "bc": "Imitates the data and reads no reward. A policy that only ties with it owes its result "
     "to the demonstrations.",
+    "sft": "Imitates the preferred segments alone. A policy that only ties with it owes its result "
+    "to which segments were preferred, not to how they are contrasted.",
     "constant_reward": "The same algorithm on the same data where every step scores the same "
     "number. A policy that only ties with it owes its result to the data, not to the reward.",
     "behaviour": "What was recorded: the episodes of the dataset themselves, before any learning.",

@@ -26,6 +26,7 @@ from embodied.engine.data import (
     returns_to_go,
     standardise,
 )
+from embodied.engine.pairs import ChosenData, PairData
 from embodied.engine.stream import StreamedData
 from embodied.errors import UserError
 from embodied.registry import resolve
@@ -44,7 +45,7 @@ class Group:
     algorithm: str
     arms: tuple[str, ...]
     learner: Any
-    data: OfflineData | StreamedData
+    data: OfflineData | StreamedData | PairData | ChosenData
     normalisers: list[Normaliser]  # one per dataset
 
     def per_arm(self, metrics: Mapping[str, Any], seeds: int) -> dict[str, list[float]]:

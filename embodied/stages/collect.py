@@ -73,6 +73,7 @@ def collect(config: CollectConfig) -> Collected:
             "git_commit": git_commit(),
         },
     )
+    keep_own = task is None or getattr(task, "own_reward", False)
     total, transitions = per_env * num_envs, 0
     successes: list[bool | None] = []
     try:
@@ -80,7 +81,7 @@ def collect(config: CollectConfig) -> Collected:
             observe = behaviour.observe if isinstance(behaviour, LearningBehaviour) else None
             episodes = rollout(env, behaviour.act, per_env, config.seed, observe=observe)
             for _, episode in episodes:
-                writer.add(unrewarded(episode, keep_own=task is None))
+                writer.add(unrewarded(episode, keep_own=keep_own))
                 transitions += len(episode.action)
                 successes.append(episode_success(episode))
                 bar.update(1)
@@ -109,8 +110,8 @@ def unrewarded(episode: Episode, *, keep_own: bool) -> Episode:
     """Drop the environment's reward: what is collected is unlabelled.
 
     The success flag stays, for controls and diagnostics. So does, with ``keep_own``, the reward of
-    an environment that is not one of ours, as ``environment_reward``: no stage takes it for a
-    label. The reward of our own tasks is the success flag.
+    an environment that is not one of ours, or of a task that says it has one (``own_reward``), as
+    ``environment_reward``: no stage takes it for a label. That of the others is the success flag.
     """
     columns = dict(episode.columns)
     own = columns.pop("reward")

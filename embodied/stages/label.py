@@ -15,6 +15,7 @@ from embodied.environments import make_task
 from embodied.errors import at_least
 from embodied.formats import open_dataset
 from embodied.labels import reward_folder, write_labels
+from embodied.preferences import write_pairs
 from embodied.progress import progress_bar
 from embodied.stages.reward import make_reward
 from embodied.types import Transitions
@@ -52,9 +53,12 @@ def label(data: str | Path, config: LabelConfig) -> Path:
     _remove(making)
     making.mkdir(parents=True)
     try:
-        made = make_reward(options, config.provider, making, task, sample)
+        made = make_reward(options, config.provider, making, task, sample, dataset=dataset)
         with progress_bar(len(dataset), "label", " transitions") as bar:
             path = write_labels(dataset, config.label, made, bar.update)
+        pairs = getattr(made, "pairs", None)
+        if pairs is not None:  # what it was learnt from, for learners that need no reward
+            write_pairs(dataset, config.label, pairs, made.provenance())
         _remove(kept)
         making.rename(kept)
     finally:

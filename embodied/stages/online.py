@@ -27,6 +27,7 @@ from embodied.registry import resolve
 from embodied.runs import MetricsLog, RunFolder, read_metrics
 from embodied.stages.evaluate import EvaluateConfig, evaluate, evaluate_policies
 from embodied.stages.export import package_folder, write_package
+from embodied.stages.learning_reward import LearningReward, following
 from embodied.stages.reward import make_reward, sample_transitions
 from embodied.stages.rewarded import RewardedEnv
 from embodied.stages.settings import action_bounds, algorithm_config
@@ -111,6 +112,8 @@ def train_seed(
     """Train one seed and write its policy package, also when a stop is asked for."""
     task, env = make_task(config.env.title), make_environment(config.env)
     term_means: Callable[[], dict[str, float]] = dict
+    if isinstance(reward, LearningReward):
+        reward = reward.fresh(seed)
     if reward is not None:
         env = RewardedEnv(env, reward)
         term_means = env.term_means
@@ -125,7 +128,10 @@ def train_seed(
         def policy() -> Any:
             return snapshot(learner, normaliser, str(config.policy["name"]), seed)
 
-        steps = learn(learner, config.steps, recorder.following(policy, term_means))
+        on_step = following(reward, learner, recorder.following(policy, term_means))
+        steps = learn(learner, config.steps, on_step)
+        if isinstance(reward, LearningReward):
+            reward.save(run.path / "reward" / str(seed))
     finally:
         env.close()
     facts = {

@@ -12,6 +12,7 @@ from embodied.environments import EnvConfig, make_environment, make_task, requir
 from embodied.episodes import concatenate
 from embodied.errors import UserError, at_least
 from embodied.files import read_json
+from embodied.frames import make_frames
 from embodied.progress import progress_bar
 from embodied.registry import resolve
 from embodied.rollout import rollout
@@ -48,10 +49,11 @@ def make_reward(
     environment: Callable[[int], Any] | None = None,
     instruction: str | None = None,
     reference: str | None = None,
+    dataset: Any = None,
 ) -> Reward:
     """Return the reward that the config names, accepted by its checks.
 
-    ``environment``, ``instruction`` and ``reference`` are those of ``RewardContext``.
+    ``environment``, ``instruction``, ``reference`` and ``dataset`` are those of ``RewardContext``.
 
     Raises:
         UserError: An unknown name or option, or no acceptable reward could be made.
@@ -65,6 +67,8 @@ def make_reward(
         environment=environment,
         instruction=instruction,
         reference=None if reference is None else Path(reference),
+        frames=lambda look: make_frames(task, look=look),
+        dataset=dataset,
     )
     reward: Reward = maker(context, **options_of(maker, config, "reward"))
     return reward

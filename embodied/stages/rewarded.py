@@ -10,6 +10,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 
 from embodied.errors import UserError
 from embodied.rollout import next_observation
+from embodied.stages.learning_reward import LearningReward
 from embodied.types import Array, Reward, Transitions
 
 
@@ -51,6 +52,8 @@ class RewardedEnv(VectorWrapper):
         if batch is None:
             batch = self._transitions(actions, observation, terminated, truncated, info)
         score = self._reward.score(batch)
+        if isinstance(self._reward, LearningReward):
+            self._reward.observe(batch)
         for name, values in {"total": score.total, **score.terms}.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(values.sum())
         self._count += len(batch)

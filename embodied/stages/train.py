@@ -29,6 +29,7 @@ from embodied.stages.divergence import Divergence, without_nan
 from embodied.stages.evaluate import EvaluateConfig, evaluate, evaluate_policies
 from embodied.stages.export import behaviour_outcomes, export, keep_reward
 from embodied.stages.labelled import OWN_REWARD, DataConfig, open_labelled
+from embodied.stages.pair_arms import make_pair_groups, open_pairs
 
 # Updates between two looks at Ctrl-C and at the schedule of logs. On a GPU they are many CUDA
 # graphs, so that data that are streamed there are fetched ahead.
@@ -85,24 +86,7 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
         from embodied.stages.online import train_online  # it imports this module
 
         return train_online(config, run)
-    datasets, labels, reward = open_labelled(config.data, config.env, config.seeds)
-    columns = reward_columns(
-        datasets,
-        labels,
-        controls=config.controls,
-        scaled=config.standardise_reward,
-        own=config.data.label == OWN_REWARD,
-    )
-    groups = make_groups(
-        config.policy,
-        datasets,
-        columns,
-        controls=config.controls,
-        seeds=config.seeds,
-        steps=config.steps,
-        device=config.device,
-        compiled=config.compile,
-    )
+    datasets, reward, groups = prepare(config)
     if run is None:
         run = RunFolder.create(config.name)
     inputs = manifest(config, datasets, reward)
@@ -124,6 +108,30 @@ def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:
         wall_s=wall_s,
     )
     return run
+
+
+def prepare(config: TrainConfig) -> tuple[list[Dataset], dict[str, Any], list[Group]]:
+    """Return the datasets, where their labels came from, and the learners of every arm."""
+    name, data = str(config.policy.get("name")), config.data
+    shared: dict[str, Any] = {
+        "controls": config.controls,
+        "seeds": config.seeds,
+        "steps": config.steps,
+        "device": config.device,
+        "compiled": config.compile,
+    }
+    if getattr(resolve("policy", name), "learns_from", "rewards") == "pairs":
+        datasets, pairs, told = open_pairs(data, config.env, config.seeds)
+        return datasets, told, make_pair_groups(config.policy, datasets, pairs, **shared)
+    datasets, labels, reward = open_labelled(data, config.env, config.seeds)
+    columns = reward_columns(
+        datasets,
+        labels,
+        controls=config.controls,
+        scaled=config.standardise_reward,
+        own=data.label == OWN_REWARD,
+    )
+    return datasets, reward, make_groups(config.policy, datasets, columns, **shared)
 
 
 def learns_online(config: TrainConfig) -> bool:

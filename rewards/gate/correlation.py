@@ -35,3 +35,14 @@ def mean_ranks(values: FloatArray) -> FloatArray:
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
+
+
+def rank_correlation(first: FloatArray, second: FloatArray) -> float:
+    """Return the rank correlation of two lists of numbers ``[K]`` (Spearman 1904); 0 for none.
+
+    Ties share their mean rank; a list of equal numbers correlates with nothing.
+    """
+    ranks = [mean_ranks(np.asarray(item, np.float64)) for item in (first, second)]
+    if min(item.std() for item in ranks) == 0.0:
+        return 0.0
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

@@ -8,6 +8,7 @@ that machine looks, and on other machines when their lease has run out.
 from __future__ import annotations
 
 import os
+import random
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from embodied.errors import at_least
 from rewards.label_store import LabelStore
 from rewards.preferences.source import Comparison, Preference, PreferenceSource
 
-LEASE_S = 600.0  # longer than any answer takes
+LEASE_S = 3600.0  # longer than any answer takes, its retries included
 POLL_S = 0.2  # between two looks at what other processes are being answered
 
 
@@ -49,13 +50,16 @@ def label(
     for key in set(waiting) - set(store.unanswered(keys)):
         del waiting[key]
     progress(len(comparisons) - len(waiting))
+    # Processes at the same list would otherwise meet at every question.
+    order = random.Random(os.getpid()).sample(list(waiting), len(waiting))
+    waiting = {key: waiting[key] for key in order}
     release_dead(store)
     work = _Work(waiting, source, store, progress)
     with ThreadPoolExecutor(workers) as pool:
         running = [pool.submit(work.run, number) for number in range(workers)]
     for done in running:
         done.result()
-    store.parse(source.parser, source.read)
+    store.parse(source.parser, source.read, keys)
     read = {item.key: item.value for item in store.labels(source.parser, keys)}
     return [read.get(key) for key in keys]  # type: ignore[misc]
 

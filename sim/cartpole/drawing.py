@@ -8,7 +8,6 @@ what the task is about, the angle, fills the image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +17,10 @@ import numpy.typing as npt
 from embodied.errors import at_least
 from embodied.types import Array
 from sim.cartpole.physics import HALF_LENGTH, MAX_POSITION
+from sim.looks import Split, draw_colour, draw_move
 
 Float = npt.NDArray[np.floating[Any]]
 Colour = tuple[int, int, int]  # red, green, blue, 0-255
-Range = tuple[tuple[float, ...], tuple[float, ...]]  # lowest and highest values, both included
 
 # In m from the pole's joint, x to the right and y upwards.
 VIEW = 1.6  # the shorter side of an image
@@ -55,27 +54,24 @@ class Style:
     camera: tuple[float, float] = (0.0, 0.0)
 
 
-# Within these the pole is darker than the background in every channel and stays in the image.
-RANGES: Mapping[str, Range] = {
-    "background": ((220, 200, 180), (255, 255, 255)),
-    "track": ((0, 0, 0), (120, 120, 120)),
-    "cart": ((0, 0, 0), (90, 90, 90)),
-    "pole": ((110, 40, 0), (210, 160, 120)),
-    "joint": ((60, 60, 120), (160, 160, 230)),
-    "camera": ((-0.2, -0.1), (0.2, 0.1)),
-}
+def draw_style(rng: np.random.Generator, split: Split) -> Style:
+    """Draw a style of the split's hues and camera moves: the pole is darker than what is behind."""
+    ranges = {
+        "background": ((0.0, 0.25), (0.8, 1.0)),
+        "track": ((0.0, 0.6), (0.1, 0.5)),
+        "cart": ((0.0, 1.0), (0.0, 0.4)),
+        "pole": ((0.4, 1.0), (0.35, 0.7)),
+        "joint": ((0.3, 1.0), (0.3, 0.9)),
+    }
+    drawn = {name: _bytes(draw_colour(rng, split, *bounds)) for name, bounds in ranges.items()}
+    # The arms' scenes are about a third as wide.
+    right, up, _ = (3.0 * moved for moved in draw_move(rng, split))
+    return Style(**drawn, camera=(right, up))
 
 
-def draw_style(rng: np.random.Generator, ranges: Mapping[str, Range] = RANGES) -> Style:
-    """Draw a style uniformly from ranges; what they do not name is as by default."""
-    drawn: dict[str, Any] = {}
-    for name, bounds in ranges.items():
-        if name == "camera":
-            drawn[name] = tuple(rng.uniform(*bounds).tolist())
-        else:
-            low, high = (np.array(item, dtype=np.int64) for item in bounds)
-            drawn[name] = tuple(rng.integers(low, high, endpoint=True).tolist())
-    return Style(**drawn)
+def _bytes(colour: tuple[float, float, float]) -> Colour:
+    red, green, blue = (round(255 * item) for item in colour)
+    return red, green, blue
 
 
 def draw(

@@ -31,6 +31,7 @@ class CartPoleTask:
     control_hz = 1 / physics.STEP
     max_steps = 100
     behaviour = "cartpole_scripted"
+    own_reward = True  # it is more than the success flag, so datasets keep it
     action = Field(
         shape=(1,),
         unit="1",

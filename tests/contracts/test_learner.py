@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from embodied.engine.data import Normaliser, OfflineData, RewardColumn, returns_to_go
+from embodied.engine.pairs import PairData
 from embodied.engine.program import CUDA_BLOCK
 from embodied.errors import UserError
+from embodied.preferences import PreferencePairs
 from embodied.types import Learner
 from policies.bc import BC, BCConfig
+from policies.cpl import CPL, CPLConfig
 from policies.cql import CQL, CQLConfig
 from policies.iql import IQL, IQLConfig
 from policies.td3bc import TD3BC, TD3BCConfig
@@ -21,6 +24,7 @@ LEARNERS = {
     "bc": (BC, BCConfig(**SMALL)),
     "td3bc": (TD3BC, TD3BCConfig(**SMALL)),
     "cql": (CQL, CQLConfig(**SMALL, samples=2)),
+    "cpl": (CPL, CPLConfig(**SMALL, bc_steps=4)),  # most tests go over the end of its cloning
 }
 # What can differ between stacked seeds: every hyper-parameter of type PerSeed, two values each.
 SWEPT = {
@@ -31,6 +35,7 @@ SWEPT = {
     "temperature": (3.0, 1.0),
     "alpha": (2.5, 0.5),
     "conservatism": (5.0, 1.0),
+    "conservative_bias": (0.5, 0.9),
 }
 
 
@@ -42,6 +47,7 @@ def _make(request):
         changed = dataclasses.replace(config, **(changes or {}))
         return maker(changed, 5, 2, seeds, 100, device, **options)
 
+    make.learns_from = getattr(maker, "learns_from", "rewards")
     make.swept = {
         item.name: SWEPT[item.name]
         for item in dataclasses.fields(config)
@@ -50,15 +56,29 @@ def _make(request):
     return make
 
 
+def some_pairs(lengths):
+    """Pairs of segments of up to five transitions, a fifth of them ties."""
+    rng, starts = np.random.default_rng(0), np.append(0, np.cumsum(lengths)[:-1])
+    episode, length = rng.integers(len(lengths), size=(2, 40)), rng.integers(1, 6, 40)
+    places = rng.integers(np.asarray(lengths)[episode] - length + 1)
+    preference = rng.choice([0.0, 1.0, 0.0, 1.0, 0.5], 40).astype(np.float32)
+    return PreferencePairs(*(starts[episode] + places), length, preference)
+
+
 @pytest.fixture(name="data")
-def _data(random_source, device):
+def _data(make, random_source, device):
+    learns_from = make.learns_from
+
     def make(count, device=device, lengths=(30, 50, 20)):
         source = random_source(lengths)
         normaliser = Normaliser.fit(source, [-1.0] * 2, [1.0] * 2)
         reward = RewardColumn(np.random.default_rng(0).normal(size=len(source)))
         returns = returns_to_go(reward, source.episode_starts, 0.99)
         reward = dataclasses.replace(reward, return_to_go=returns)
-        return OfflineData([source], [normaliser], [(0, reward)] * count, device)
+        offline = OfflineData([source], [normaliser], [(0, reward)] * count, device)
+        if learns_from == "pairs":
+            return PairData(offline, [some_pairs(lengths)] * count)
+        return offline
 
     return make
 

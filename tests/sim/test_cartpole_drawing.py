@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embodied.errors import UserError
-from sim.cartpole.drawing import RANGES, Style, draw, draw_style
+from sim.cartpole.drawing import Style, draw, draw_style
 from sim.cartpole.environment import CartPoleEnv
 from sim.cartpole.task import CartPoleTask
 
@@ -130,27 +130,19 @@ def test_sizes():
 
 
 @settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 2**32), angle=ANGLES)
-def test_a_drawn_style_keeps_to_its_ranges_and_shows_the_pole(seed, angle):
-    style = draw_style(np.random.default_rng(seed))
-    for name, (low, high) in RANGES.items():
-        value = np.array(getattr(style, name))
-        assert (value >= low).all()
-        assert (value <= high).all()
+@given(seed=st.integers(0, 2**32), angle=ANGLES, split=st.sampled_from(("training", "held_out")))
+def test_a_drawn_style_shows_the_pole(seed, angle, split):
+    style = draw_style(np.random.default_rng(seed), split)
     image = draw(states(angle), (320, 320), style)[0].astype(int)
     near_tip = pixel(0.95 * np.sin(angle), 0.95 * np.cos(angle), (320, 320), style.camera)
     assert tuple(image[near_tip]) == style.pole
-    assert (np.array(style.background) - style.pole >= 10).all()
-    assert np.subtract(style.background, style.pole).sum() >= 100
+    assert np.subtract(style.background, style.pole).sum() >= 60
 
 
 def test_styles_differ_and_follow_from_the_generator():
-    first, same, other = (draw_style(np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, same, other = (draw_style(np.random.default_rng(seed), "training") for seed in (1, 1, 2))
     assert first == same
     assert not np.array_equal(*(draw(states(0.1), style=style) for style in (first, other)))
-    held_out = draw_style(np.random.default_rng(0), {"pole": ((0, 0, 0), (20, 20, 20))})
-    assert max(held_out.pole) <= 20
-    assert held_out == replace(Style(), pole=held_out.pole)
 
 
 def test_the_environment_shows_its_own_states():

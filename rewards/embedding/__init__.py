@@ -1,0 +1,1 @@
+"""Pictures and sentences as vectors that can be compared."""
