@@ -21,6 +21,7 @@ from embodied.stages import (
     evaluate,
     improve,
     label,
+    prefer,
     reward,
     train,
 )
@@ -114,6 +115,7 @@ COMMANDS = {
     "data": (data.DataConfig, []),
     "improve": (improve.ImproveConfig, []),
     "demo": (demo.DemoConfig, []),
+    "prefer": (prefer.PreferConfig, []),
 }
 
 
