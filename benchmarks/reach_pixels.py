@@ -51,6 +51,29 @@ def run(task: str, seed: int, folder: Path, options: argparse.Namespace) -> dict
     }
 
 
+def summary(success: list[dict[str, float]]) -> tuple[Any, Any, Any]:
+    """Return means, gaps to the controls and the share of the true reward, by a bootstrap."""
+    rng = np.random.default_rng(0)
+    every = {name: np.array([item[name] for item in success]) for name in success[0]}
+    draws = rng.integers(len(success), size=(10_000, len(success)))
+
+    def interval(values: Any) -> list[float]:
+        return [float(x) for x in np.quantile(values, (0.025, 0.975))]
+
+    table = {
+        name: {"mean": float(values.mean()), "ci95": interval(values[draws].mean(1))}
+        for name, values in every.items()
+    }
+    policy = every["policy"][draws].mean(1)
+    gaps = {
+        f"policy - {name}": interval(policy - every[name][draws].mean(1))
+        for name in ("bc", "constant_reward", "behaviour")
+    }
+    ratio = policy / np.maximum(every["true_reward"][draws].mean(1), 1e-9)
+    mean = float(every["policy"].mean() / max(every["true_reward"].mean(), 1e-9))
+    return table, gaps, {"mean": mean, "ci95": interval(ratio)}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--task", default="reach", choices=("reach", "push"))
@@ -67,35 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(temporary).resolve()
         jobs = [pool.submit(run, options.task, seed, folder, options) for seed in options.seeds]
         seeds = [job.result() for job in jobs]
-    rng = np.random.default_rng(0)
-    every = {
-        name: np.array([item["success"][name] for item in seeds]) for name in seeds[0]["success"]
-    }
-    draws = rng.integers(len(seeds), size=(10_000, len(seeds)))
-
-    def interval(values: Any) -> list[float]:
-        return [float(x) for x in np.quantile(values, (0.025, 0.975))]
-
-    table = {
-        name: {"mean": float(values.mean()), "ci95": interval(values[draws].mean(1))}
-        for name, values in every.items()
-    }
-    policy = every["policy"][draws].mean(1)
-    gaps = {
-        f"policy - {name}": interval(policy - every[name][draws].mean(1))
-        for name in ("bc", "constant_reward", "behaviour")
-    }
-    ratio = policy / np.maximum(every["true_reward"][draws].mean(1), 1e-9)
+    table, gaps, share = summary([item["success"] for item in seeds])
     result = {
         "task": options.task,
         "settings": [*REWARD, *options.reward, *POLICY, *options.settings],
         "episodes": options.episodes,
         "steps": options.steps,
         "success": table,
-        "share_of_true_reward": {
-            "mean": float(every["policy"].mean() / max(every["true_reward"].mean(), 1e-9)),
-            "ci95": interval(ratio),
-        },
+        "share_of_true_reward": share,
         "gap_ci95": gaps,
         "statement": "the CLIP learnt from captions of simulator state, in other looks than these",
         "seeds": seeds,

@@ -116,7 +116,7 @@ def rlvlmf(
     look: int = 0,
     segment: int = 1,
     members: int = 3,
-    epochs: int = 100,
+    epochs: int = 300,
     ties: str = "drop",
     loss: str = "bradley_terry",
     uncertainty_weight: float = 0.0,
@@ -170,7 +170,7 @@ def rlvlmf_online(
     workers: int = 1,
     look: int = 0,
     members: int = 3,
-    epochs: int = 100,
+    epochs: int = 300,
     ties: str = "drop",
     loss: str = "bradley_terry",
 ) -> Reward:

@@ -67,6 +67,7 @@ class TrainConfig:
     tensorboard: bool = False  # also write TensorBoard files
     reward: dict[str, Any] | None = None  # online: in place of the environment's own reward
     path: str | None = None  # of the reward's file or run (reward=file, reward=saved)
+    instruction: str | None = None  # what a reward that is learnt is for; the task's own when null
 
 
 def train(config: TrainConfig, run: RunFolder | None = None) -> RunFolder:

@@ -76,18 +76,24 @@ class Clip:
                 f"local-dir:{folder}", device=device, require_pretrained=True
             )
             tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+            cleaned = config["preprocess_cfg"]
+            size = _side(cleaned["size"])
+            mean, std = (
+                torch.tensor(cleaned[name], device=device).view(1, 3, 1, 1)
+                for name in ("mean", "std")
+            )
         # What a malformed folder raises depends on the part of the library that reads it.
         except Exception as error:
-            raise UserError(f"{folder} is no open_clip model that loads ({error})") from None
-        cleaned = config["preprocess_cfg"]
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"{folder} is no open_clip model that loads ({said})") from None
         return cls(
             name=folder.name,
             sha256=sha256_file(folder / WEIGHTS),
-            size=_side(cleaned["size"]),
+            size=size,
             _model=for_inference(model),
             _tokenizer=tokenizer,
-            _mean=torch.tensor(cleaned["mean"], device=device).view(1, 3, 1, 1),
-            _std=torch.tensor(cleaned["std"], device=device).view(1, 3, 1, 1),
+            _mean=mean,
+            _std=std,
             _words=_vocabulary(folder),
             _device=torch.device(device),
         )
@@ -133,11 +139,15 @@ class Clip:
         x = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device)
         x = x.permute(0, 3, 1, 2)
         if x.shape[-2:] != (self.size, self.size):
+            if x.is_cuda:
+                x = x.float()  # there is no kernel for whole numbers there
+            # With whole numbers, torch works as PIL does, and 25 times as fast as with floats.
             x = torch.nn.functional.interpolate(
-                x.float(), (self.size, self.size), mode="bicubic", antialias=True
+                x, (self.size, self.size), mode="bicubic", antialias=True
             )
-            x = x.round_().clamp_(0, 255)  # PIL gives whole numbers
-        return (x.float() / 255.0 - self._mean) / self._std
+            if x.is_cuda:
+                x = x.round_().clamp_(0, 255)  # PIL gives whole numbers
+        return x.float().div_(255.0).sub_(self._mean).div_(self._std)
 
 
 def for_inference(model: Any) -> Any:
@@ -179,7 +189,7 @@ def _vocabulary(folder: Path) -> frozenset[str] | None:
 def _key(picture: Images) -> bytes:
     import hashlib
 
-    return hashlib.sha256(picture.tobytes()).digest()
+    return hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).digest()
 
 
 def _numpy(tensor: torch.Tensor) -> Floats:

@@ -189,7 +189,7 @@ class OnlinePreferences:
         hashes = pool.look_hashes() if self.asking.drop_alike else None
         members = None
         if self._model is not None:
-            members = member_probability(self._model.members(pool.inputs))
+            members = member_probability(self._model.members(pool.inputs), self.asking.fit.scale)
         how = "uniform" if members is None else self.asking.choice
         count = min(self.loop.pairs_per_session, self.asking.pairs - self.asked)
         pairs = choose(self._rng, len(pool), count, how, members, hashes)

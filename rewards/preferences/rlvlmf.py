@@ -155,7 +155,9 @@ def ask(
     for session in range(asking.sessions):
         members = None
         if weights is not None:
-            members = member_probability(ensemble_rewards(weights, pool.inputs), pool.length)
+            members = member_probability(
+                ensemble_rewards(weights, pool.inputs), asking.fit.scale, pool.length
+            )
         how = "uniform" if session == 0 else asking.choice
         pairs = choose(rng, len(pool), each, how, members, hashes)
         said = ask_pairs(asking, pool, pairs, source, store)
@@ -198,14 +200,17 @@ def input_scaling(inputs: npt.NDArray[Any]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(item) for name, item in (("mean", mean), ("std", std))}
 
 
-def member_probability(rewards: npt.NDArray[np.float32], length: int = 1) -> Callable[[Pairs], Any]:
+def member_probability(
+    rewards: npt.NDArray[np.float32], scale: float, length: int = 1
+) -> Callable[[Pairs], Any]:
     """Return what gives ``[E, P]``, each member's probability that the first side is preferred.
 
     Args:
         rewards: Of every member for every state of the pool, [E, K * length].
+        scale: See ``FitConfig``.
         length: States of a side.
     """
-    rewards = rewards.reshape(len(rewards), -1, length).mean(-1)
+    rewards = scale * rewards.reshape(len(rewards), -1, length).mean(-1)
 
     def members(pairs: Pairs) -> Any:
         return 1.0 / (1.0 + np.exp(rewards[:, pairs[:, 1]] - rewards[:, pairs[:, 0]]))
