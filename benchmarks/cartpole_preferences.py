@@ -4,7 +4,7 @@
 
 Every seed has its own dataset, its own labels and its own policy. Random data are 1,024 episodes of
 held random actions, expert data 128 episodes of good feedback. Arms are IQL on the true reward,
-on a constant, and on rewards learnt from 2,000 preferences: of an oracle that is exact, that has
+on a constant, and on rewards learnt from 5,000 preferences (about as many as the paper asks for): of an oracle that is exact, that has
 the errors and the silence measured of real models, and of the embedded CLIP, which looks at drawn
 frames in a look that it never saw and knows nothing of the true reward.
 """
@@ -34,7 +34,7 @@ DATA = {
         "behaviour.noise=0.2",
     ),
 }
-LEARNT = ("reward=rlvlmf", "reward.pairs=2000")
+LEARNT = ("reward=rlvlmf", "reward.pairs=5000")
 ARMS: Mapping[str, tuple[str, ...]] = {
     "true": (),
     "constant": ("reward=constant",),
