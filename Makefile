@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 
-.PHONY: help demo test lint bench bench-iql clean gl
+.PHONY: help demo test lint bench bench-iql bench-label clean gl
 
 help:  ## show this menu
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 demo: $(VENV)/.demo gl  ## the whole path, from a sentence to a guarded robot, on the CPU
 	$(RUN) embodied demo
@@ -26,6 +26,9 @@ bench: $(VENV)/.dev gl  ## the speed figures of the README, into benchmarks/resu
 
 bench-iql: $(VENV)/.dev  ## IQL beside JAX, d3rlpy and TorchRL on the CPU, each in an environment in .bench
 	$(RUN) benchmarks.iql
+
+bench-label: $(VENV)/.dev  ## camera frames to CLIP vectors on the CPU, beside open_clip's own loader
+	$(RUN) benchmarks.clip_speed
 
 clean:  ## remove the environment and caches; runs and data stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

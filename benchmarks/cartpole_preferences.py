@@ -3,10 +3,11 @@
     python -m benchmarks.cartpole_preferences           # about 15 minutes on 2 cores
 
 Every seed has its own dataset, its own labels and its own policy. Random data are 1,024 episodes of
-held random actions, expert data 128 episodes of good feedback. Arms are IQL on the true reward,
-on a constant, and on rewards learnt from 5,000 preferences (about as many as the paper asks for): of an oracle that is exact, that has
-the errors and the silence measured of real models, and of the embedded CLIP, which looks at drawn
-frames in a look that it never saw and knows nothing of the true reward.
+held random actions, expert data 128 episodes of good feedback. Arms are IQL on the true reward, on
+a constant, and on rewards learnt from 5,000 preferences, about as many as the paper asks for: of an
+oracle that is exact, of one that has the errors and the silence measured of real models, and of the
+embedded CLIP, which looks at drawn frames in a look that it never saw and knows nothing of the true
+reward.
 """
 
 from __future__ import annotations

@@ -13,6 +13,10 @@ Before anything is timed: graph and compiled updates must equal eager ones in fl
 move the weights (a stale graph), and the losses of two replays must differ (frozen indices). They
 take turns round by round. Medians, lowest and highest are printed. Without a GPU, ``--device cpu``
 runs the same code without graphs, for the tests.
+
+Where open_clip is installed, a second table tells how many frames per second become CLIP vectors on
+the GPU, in strict float32 and under bf16 autocast: by the embedded model from 96x96 frames in the
+host's memory, and by ViT-B/32 with random weights from pictures of 224 pixels on the device.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -178,6 +183,69 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {"differences": differences, "first_three_blocks_s": cold, "rates": rates}
 
 
+def clip_candidates(device: str, count: int) -> dict[str, Callable[[], Any]]:
+    """Return ``<model> <precision>`` -> a call that encodes ``count`` pictures."""
+    import numpy as np
+    import open_clip
+
+    from rewards.embedding.clip import Clip, for_inference
+
+    embedded = Clip.load(device=device)
+    frames = np.random.default_rng(0).integers(0, 256, (count, 96, 96, 3), dtype=np.uint8)
+    tower = for_inference(open_clip.create_model("ViT-B-32", pretrained=None, device=device))
+    pictures = torch.randn(count, 3, 224, 224, device=device)
+    makers: dict[str, Callable[[], Any]] = {
+        "embedded CLIP": lambda: embedded.encode(frames),
+        "ViT-B/32": lambda: tower.encode_image(pictures, normalize=True),
+    }
+
+    def run(make: Callable[[], Any], autocast: bool) -> Any:
+        kind = torch.device(device).type
+        lower = torch.autocast(kind, torch.bfloat16) if autocast else nullcontext()
+        with torch.inference_mode(), lower:
+            return make()
+
+    return {
+        f"{name} {precision}": partial(run, make, precision == "bf16")
+        for name, make in makers.items()
+        for precision in ("float32", "bf16")
+    }
+
+
+def measure_clip(
+    device: str, seconds: float, rounds: int, count: int = 256
+) -> dict[str, list[float]]:
+    """Return frames per second of every way to encode pictures, per round, and print them."""
+    # A GPU's convolutions round to TF32 unless told not to.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    made = clip_candidates(device, count)
+    rates: dict[str, list[float]] = {name: [] for name in made}
+    for _ in range(3):  # chooses kernels
+        for run in made.values():
+            run()
+    for _ in range(rounds):
+        for name, run in made.items():
+            # ``rate`` hands over a number of updates; a call here is always one batch.
+            rates[name].append(rate(lambda _, run=run: run(), count, 1, seconds, device))
+    print(f"{'':28}{'frames/s':>16}{'lowest':>10}{'highest':>10}")
+    for name, values in rates.items():
+        middle = statistics.median(values)
+        print(f"{name:28}{middle:16,.0f}{min(values):10,.0f}{max(values):10,.0f}")
+    return rates
+
+
+def clip_rates(options: argparse.Namespace) -> dict[str, list[float]] | None:
+    """Return the rates of CLIP; None, with a line that says why, where they cannot be had."""
+    if not options.device.startswith("cuda"):
+        return None
+    try:
+        import open_clip  # noqa: F401 (only whether it is there)
+    except ImportError:
+        print("CLIP was left out: open_clip is not installed")
+        return None
+    return measure_clip(options.device, options.seconds, options.rounds)
+
+
 def table(rates: dict[str, list[float]]) -> str:
     """Return the medians, the ratio to the plain loop, and the bars."""
     peer = statistics.median(rates["plain eager loop 1"])
@@ -209,6 +277,7 @@ def main() -> None:
     begin = time.perf_counter()
     found = measure(options)
     print(table(found["rates"]))
+    found["clip_frames_per_s"] = clip_rates(options)
     cuda = options.device.startswith("cuda")
     result = {
         "command": " ".join(["python -m benchmarks.gpu", *sys.argv[1:]]),

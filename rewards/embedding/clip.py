@@ -8,6 +8,7 @@ Nothing is fetched, and weights are safetensors.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class Clip:
     _tokenizer: Any
     _mean: torch.Tensor
     _std: torch.Tensor
+    _resize: tuple[str, str]  # resize_mode and interpolation, in open_clip's words
     _words: frozenset[str] | None
     _device: torch.device
     _kept: dict[bytes, Floats] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class Clip:
                 torch.tensor(cleaned[name], device=device).view(1, 3, 1, 1)
                 for name in ("mean", "std")
             )
+            resize = _resizing(cleaned)
         # What a malformed folder raises depends on the part of the library that reads it.
         except Exception as error:
             said = " ".join(str(error).split()) or type(error).__name__
@@ -94,6 +97,7 @@ class Clip:
             _tokenizer=tokenizer,
             _mean=mean,
             _std=std,
+            _resize=resize,
             _words=_vocabulary(folder),
             _device=torch.device(device),
         )
@@ -116,17 +120,18 @@ class Clip:
         A picture that was seen before, by its pixels, is not computed again.
         """
         keys = [_key(picture) for picture in pictures]
-        new = {key: place for place, key in enumerate(keys) if key not in self._kept}
-        found = dict(self._kept) if len(new) < len(keys) else {}
+        found = {key: self._kept.pop(key) for key in set(keys) if key in self._kept}
+        new = {key: place for place, key in enumerate(keys) if key not in found}
         places = list(new.values())
         for first in range(0, len(places), BATCH):
             rows = places[first : first + BATCH]
             for row, vector in zip(rows, self.encode(pictures[rows]), strict=True):
                 found[keys[row]] = vector
-        for key in new:
-            self._kept[key] = found[key]
+        self._kept |= found  # at the end, where those seen last are
         while len(self._kept) > MAX_KEPT:
             self._kept.pop(next(iter(self._kept)))
+        if not keys:
+            return self.texts([""])[:0]
         return np.stack([found[key] for key in keys])
 
     def encode(self, pictures: Images) -> Floats:
@@ -141,12 +146,21 @@ class Clip:
         if x.shape[-2:] != (self.size, self.size):
             if x.is_cuda:
                 x = x.float()  # there is no kernel for whole numbers there
-            # With whole numbers, torch works as PIL does, and 25 times as fast as with floats.
+            mode, interpolation = self._resize
+            height, width = side = (self.size, self.size)
+            if mode == "shortest":
+                scale = self.size / min(x.shape[-2:])
+                height, width = (max(self.size, int(edge * scale)) for edge in x.shape[-2:])
+            # With whole numbers, torch rounds as PIL does and is many times as fast as with floats.
             x = torch.nn.functional.interpolate(
-                x, (self.size, self.size), mode="bicubic", antialias=True
+                x, (height, width), mode=interpolation, antialias=True
             )
             if x.is_cuda:
                 x = x.round_().clamp_(0, 255)  # PIL gives whole numbers
+            top, left = (
+                round((edge - cut) / 2) for edge, cut in zip((height, width), side, strict=True)
+            )
+            x = x[..., top : top + self.size, left : left + self.size]
         return x.float().div_(255.0).sub_(self._mean).div_(self._std)
 
 
@@ -172,6 +186,19 @@ def for_inference(model: Any) -> Any:
             shortcut[1] = fuse_conv_bn_eval(parts[1], parts[2])
             shortcut[2] = torch.nn.Identity()
     return model.to(memory_format=torch.channels_last) if convolutional else model
+
+
+def _resizing(settings: Mapping[str, Any]) -> tuple[str, str]:
+    """Return resize mode and interpolation of a model's preprocessing.
+
+    Raises:
+        ValueError: One that is not done here.
+    """
+    chosen = settings.get("resize_mode") or "shortest", settings.get("interpolation") or "bicubic"
+    for name, known in zip(chosen, (("squash", "shortest"), ("bicubic", "bilinear")), strict=True):
+        if name not in known:
+            raise ValueError(f"its preprocessing says {name}; known: {', '.join(known)}")
+    return chosen
 
 
 def _side(size: Any) -> int:

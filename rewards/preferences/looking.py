@@ -109,6 +109,8 @@ class ClipSource:
 
     def scores(self, clips: Sequence[Images]) -> Floats:
         """Return the mean score [N] of every clip's frames."""
+        if not clips:
+            return np.zeros(0, np.float32)
         if any(len(clip) == 0 for clip in clips):
             raise UserError("there are no pictures to look at; use a task that can be drawn")
         every = self.score(self.model.images(np.concatenate(clips)))

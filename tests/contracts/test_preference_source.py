@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from rewards.label_records import ANSWERED, Answer, canonical
 from rewards.preferences.chat import ChatSource
+from rewards.preferences.looking import ClipSource
+from rewards.preferences.oracle import OracleSource
 from rewards.preferences.source import PREFERENCES, Comparison, PreferenceSource, Side
 from rewards.providers.base import Budget, Reply
 
@@ -28,12 +30,33 @@ class Scripted:
         return [self.complete(question) for question in questions]
 
 
+class Brightness:
+    """A model in the place of ``Clip``: a picture's vector turns with its mean."""
+
+    name, sha256 = "brightness", "0" * 64
+
+    def unknown_words(self, sentence):
+        return []
+
+    def texts(self, sentences):
+        return self._turned(np.arange(len(sentences)))
+
+    def images(self, pictures):
+        return self._turned(pictures.reshape(len(pictures), -1).mean(1) / 255)
+
+    def _turned(self, angles):
+        return np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+
+
 # Each makes a source that answers every comparison, and is given a folder for its files.
 SOURCES = {
     "chat": lambda folder: ChatSource(Scripted(), folder / "replies.jsonl"),
     "chat, both orders": lambda folder: ChatSource(
         Scripted(), folder / "replies.jsonl", order_swap=True, batch=4
     ),
+    "clip": lambda folder: ClipSource(Brightness(), "stand up", baseline="a scene"),
+    "oracle": lambda folder: OracleSource([1.0, 2.0, 5.0]),
+    "oracle with errors": lambda folder: OracleSource([1.0, 2.0, 5.0], "drawer"),
 }
 
 

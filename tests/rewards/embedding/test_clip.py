@@ -11,8 +11,11 @@ open_clip = pytest.importorskip("open_clip", reason="open_clip is not installed"
 
 from benchmarks import small_clip  # noqa: E402 (needs open_clip)
 from embodied.errors import UserError  # noqa: E402
+from embodied.frames import make_frames  # noqa: E402
 from rewards.embedding import clip as module  # noqa: E402
 from rewards.embedding.clip import CONFIG, TOKENIZER, WEIGHTS, Clip  # noqa: E402
+from sim.captions import TOPICS, captions  # noqa: E402
+from sim.cartpole.task import CartPoleTask  # noqa: E402
 
 SIZE = 64
 VISION = {
@@ -128,6 +131,30 @@ def test_pictures_are_resized_as_pil_does_it_but_for_rounding(folders, kind, sha
     for image, found in zip(images, ours.permute(0, 2, 3, 1).numpy(), strict=True):
         resized = Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         assert np.abs(found * 255 - np.asarray(resized, np.float64)).max() < 1.6
+
+
+@pytest.mark.parametrize("shape", [(360, 480), (480, 361), (64, 64), (96, 97)])
+@pytest.mark.parametrize(
+    "settings",
+    [{"resize_mode": "shortest"}, {"resize_mode": "squash", "interpolation": "bilinear"}],
+)
+def test_other_ways_to_resize_are_those_of_open_clip_too(own, settings, shape):
+    path = own / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["preprocess_cfg"] |= settings
+    path.write_text(json.dumps(config))
+    images = pictures("rendered", shape)
+    cosine = (Clip.load(own).encode(images) * by_open_clip(own, images)).sum(1)
+    assert cosine.min() >= 0.999
+
+
+def test_a_way_to_resize_that_is_not_done_here_is_refused(own):
+    path = own / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["preprocess_cfg"]["resize_mode"] = "longest"
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match="longest"):
+        Clip.load(own)
 
 
 def test_without_batch_normalisation_the_model_says_the_same(folders):
@@ -263,3 +290,31 @@ def test_nothing_is_fetched(own, monkeypatch):
     with pytest.raises(UserError):
         Clip.load(own)
     assert not asked
+
+
+def test_the_embedded_model_is_small_and_knows_its_captions():
+    model = Clip.load()
+    assert sum(path.stat().st_size for path in module.EMBEDDED.iterdir()) <= 12 * 2**20
+    assert (
+        model.texts(["the pole is upright"]).shape
+        == model.encode(pictures("rendered", (model.size, model.size), 1)).shape
+    )
+    for task in TOPICS:
+        for caption in captions(task):
+            assert model.unknown_words(caption.text) == []
+
+
+@pytest.mark.parametrize("look", [1, 2, 3])
+def test_the_embedded_model_tells_upright_poles_from_fallen_ones(look):
+    task, rng, count = CartPoleTask(), np.random.default_rng(look), 60
+    upright, fallen = np.radians(rng.uniform(0, 3, count)), np.radians(rng.uniform(24, 30, count))
+    angle = np.concatenate([upright, fallen]) * rng.choice([-1, 1], 2 * count)
+    state = {name: np.zeros(2 * count) for name in task.fields} | {
+        "pole_angle": angle,
+        "cart_position": rng.uniform(-1, 1, 2 * count),
+    }
+    model = Clip.load()
+    seen = model.images(make_frames(task, look=look)(state))
+    similarity = seen @ model.texts([task.instruction])[0]
+    right = similarity[:count, None] > similarity[None, count:]  # of every pair
+    assert right.mean() >= 0.9

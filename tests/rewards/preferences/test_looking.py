@@ -82,9 +82,7 @@ def test_without_a_baseline_the_score_is_the_cosine(alpha):
 
 def test_an_alpha_of_zero_ignores_the_baseline():
     pictures, (goal, baseline) = unit(20, 0), unit(2, 1)
-    np.testing.assert_allclose(
-        GoalScore(goal, baseline, 0.0)(pictures), pictures @ goal, atol=1e-6
-    )
+    np.testing.assert_allclose(GoalScore(goal, baseline, 0.0)(pictures), pictures @ goal, atol=1e-6)
 
 
 def test_an_alpha_of_one_does_not_see_what_lies_across_the_line():
