@@ -44,6 +44,7 @@ ARMS: Mapping[str, tuple[str, ...]] = {
     "oracle, CartPole's noise": (*LEARNT, "reward.source=oracle", "reward.profile=cartpole"),
     "oracle, Drawer's noise": (*LEARNT, "reward.source=oracle", "reward.profile=drawer"),
     "embedded CLIP": (*LEARNT, "reward.source=clip"),
+    "embedded CLIP, unsure below 0.02": (*LEARNT, "reward.source=clip", "reward.unsure=0.02"),
 }
 # Settled on datasets of seed 100, with the true reward.
 POLICY = (

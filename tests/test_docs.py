@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from embodied.files import sha256_file
 from embodied.results import table
 from embodied.types import Task
 from rewards import dialect
@@ -123,3 +124,46 @@ def test_the_reward_guide_shows_what_a_sentence_changed():
     shown = f"from {wrong['mean']:.2f} to {mended['mean']:.2f} [{low:.2f}, {high:.2f}]"
     assert shown in page
     assert mended["mean"] >= measured["wanted"]
+
+
+def measured_table(measured):
+    """Return the rows of docs/preferences.md for the table of CartPole."""
+    rows = []
+    for arm in measured["settings"]["arms"]:
+        cells = []
+        for kind in ("random", "expert"):
+            item = measured["table"][kind][arm]
+            each = " ".join(f"{seed['return']:.0f}" for seed in item["seeds"])
+            cells.append(f"{item['return']:.1f} ({each})")
+        seeds = measured["table"]["random"][arm]["seeds"]
+        for key in ("label_accuracy", "true_pair_accuracy", "true_rank_correlation"):
+            known = [seed[key] for seed in seeds if key in seed]
+            cells.append(f"{sum(known) / len(known):.2f}" if known else "")
+        rows.append(f"| {arm} | {' | '.join(cells)} |")
+    return rows
+
+
+def test_the_preference_guide_shows_the_measured_table():
+    page = (ROOT / "docs" / "preferences.md").read_text(encoding="utf-8")
+    measured = json.loads((RESULTS / "cartpole_preferences.json").read_text(encoding="utf-8"))
+    for row in measured_table(measured):
+        assert row in page
+    random, expert = (measured["table"][kind] for kind in ("random", "expert"))
+    assert random["true"]["return"] >= -150
+    assert random["constant"]["return"] <= -1500
+    for arm in ("oracle", "oracle, CartPole's noise", "embedded CLIP"):
+        assert random[arm]["return"] >= -300
+    returns = [item["return"] for item in expert.values()]
+    assert max(returns) - min(returns) <= 15
+
+
+def test_the_preference_guide_shows_what_the_embedded_clip_sees():
+    page = (ROOT / "docs" / "preferences.md").read_text(encoding="utf-8")
+    measured = json.loads((RESULTS / "small_clip.json").read_text(encoding="utf-8"))
+    for task, item in measured["scenes"].items():
+        deciles = " ".join(f"{value:.2f}" for value in item["pair_accuracy_by_decile"])
+        cells = f"{item['best_caption_true']:.2f} | {item['rank_correlation']:.3f} | {deciles}"
+        assert f"| `{task}` | {cells} |" in page
+    folder = ROOT / "rewards" / "embedding" / "small_clip"
+    assert sha256_file(folder / "open_clip_model.safetensors") == measured["sha256"]
+    assert measured["bytes"] <= 12_000_000
