@@ -116,9 +116,9 @@ def test_values_are_resolved():
     [
         ("train", ["data=x", "stepz=3"], "unknown config key 'stepz'"),
         ("train", ["data=x", "policy.exspectile=0.7"], "unknown config key 'policy.exspectile'"),
-        ("train", ["data=x", "policy=sacc"], "unknown policy 'sacc'; available: bc, cql, iql"),
+        ("train", ["data=x", "policy=sacc"], "unknown policy 'sacc'; available: bc, cpl, cql, iql"),
         ("collect", ["output=x", "env=pusch"], "unknown env 'pusch'; available: "),
-        ("collect", ["output=x", "behaviour=wild"], "unknown behaviour 'wild'; available: mani"),
+        ("collect", ["output=x", "behaviour=wild"], "unknown behaviour 'wild'; available: cart"),
         ("label", ["reward=nice"], "unknown reward 'nice'; available: constant, ensemble"),
         ("reward", ["provider=oracle"], "unknown provider 'oracle'; available: anthropic, openai"),
         ("deploy", ["robot=hal"], "unknown robot 'hal'; available: mujoco_so101"),

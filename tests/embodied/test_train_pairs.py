@@ -97,7 +97,7 @@ def test_the_command_trains_the_policy_and_its_controls(collected, runs_here, ca
     assert present == {"behaviour", "bc", "sft"}
     for name in ("bc", "sft"):
         assert len(result["controls"][name]["return"]["per_seed"]) == 2
-    assert "sft" in (run.path / "report.html").read_text()
+    assert "Cloning of what is preferred" in (run.path / "report.html").read_text()
     last = read_metrics(run)[-1]
     assert last["step"] == 100
     assert {len(last[f"policy/actor/{key}"]) for key in ("contrast", "cloning", "accuracy")} == {2}

@@ -133,30 +133,6 @@ def test_pictures_are_resized_as_pil_does_it_but_for_rounding(folders, kind, sha
         assert np.abs(found * 255 - np.asarray(resized, np.float64)).max() < 1.6
 
 
-@pytest.mark.parametrize("shape", [(360, 480), (480, 361), (64, 64), (96, 97)])
-@pytest.mark.parametrize(
-    "settings",
-    [{"resize_mode": "shortest"}, {"resize_mode": "squash", "interpolation": "bilinear"}],
-)
-def test_other_ways_to_resize_are_those_of_open_clip_too(own, settings, shape):
-    path = own / "open_clip_config.json"
-    config = json.loads(path.read_text())
-    config["preprocess_cfg"] |= settings
-    path.write_text(json.dumps(config))
-    images = pictures("rendered", shape)
-    cosine = (Clip.load(own).encode(images) * by_open_clip(own, images)).sum(1)
-    assert cosine.min() >= 0.999
-
-
-def test_a_way_to_resize_that_is_not_done_here_is_refused(own):
-    path = own / "open_clip_config.json"
-    config = json.loads(path.read_text())
-    config["preprocess_cfg"]["resize_mode"] = "longest"
-    path.write_text(json.dumps(config))
-    with pytest.raises(UserError, match="longest"):
-        Clip.load(own)
-
-
 def test_without_batch_normalisation_the_model_says_the_same(folders):
     folder = folders["resnet"]
     plain = open_clip.create_model(f"local-dir:{folder}").eval()
