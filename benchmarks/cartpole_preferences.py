@@ -1,6 +1,6 @@
 """RL-VLM-F's offline table in small: CartPole, rewards from preferences and what they are held to.
 
-    python -m benchmarks.cartpole_preferences           # about 15 minutes on 2 cores
+    python -m benchmarks.cartpole_preferences
 
 Every seed has its own dataset, its own labels and its own policy. Random data are 1,024 episodes of
 held random actions, expert data 128 episodes of good feedback. Arms are IQL on the true reward, on

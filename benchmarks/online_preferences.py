@@ -1,6 +1,6 @@
 """RL-VLM-F's online loop beside SAC on the true reward, counted from the random policy.
 
-    python -m benchmarks.online_preferences cartpole          # about 20 minutes on 2 cores
+    python -m benchmarks.online_preferences cartpole
 
 Both learn with the same SAC for the same steps. The score of a policy is its mean true reward; 0 %
 is the random policy's, 100 % that of SAC on the true reward.

@@ -1,6 +1,6 @@
 """SO-101 reach from pixels: a reward of the embedded CLIP's preferences and nothing else.
 
-    python -m benchmarks.reach_pixels           # about 15 minutes on 2 cores
+    python -m benchmarks.reach_pixels
 
 Every seed has its own dataset of the scripted mixture, its own labels in a look (colours, cameras)
 that the CLIP never saw, and its own policies: IQL on the learnt reward, and the controls of

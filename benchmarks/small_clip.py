@@ -1,7 +1,7 @@
 """Make, train and judge the embedded CLIP of ``rewards/embedding/small_clip``.
 
-    python -m benchmarks.small_clip data FOLDER      # pictures, about 10 minutes
-    python -m benchmarks.small_clip train FOLDER     # the model, about 40 minutes on 2 cores
+    python -m benchmarks.small_clip data FOLDER      # pictures
+    python -m benchmarks.small_clip train FOLDER     # the model
     python -m benchmarks.small_clip judge            # held-out figures
 
 An open_clip architecture (a ResNet that ends in attention, a small text transformer) learns from

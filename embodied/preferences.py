@@ -103,6 +103,11 @@ def _refuse(bad: npt.NDArray[np.bool_], what: str) -> None:
         raise UserError(f"pair {int(np.argmax(bad))} {what}; mend or remove it")
 
 
+def segment_name(dataset: Dataset, first: int, length: int) -> str:
+    """Return the name of a segment, unique among datasets, by its first transition and length."""
+    return f"{dataset.digest[:16]}:{first}:{length}"
+
+
 def pairs_path(dataset: Dataset, name: str) -> Path:
     """Return where the pairs of that name lie; names are letters, digits, ``_`` and ``-``."""
     from embodied.labels import label_path

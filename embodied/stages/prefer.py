@@ -15,6 +15,7 @@ from embodied.environments import require_task
 from embodied.errors import UserError, at_least
 from embodied.formats import open_dataset
 from embodied.frames import Frames, Images, make_frames
+from embodied.preferences import segment_name
 from embodied.registry import resolve
 from embodied.runs import runs_root
 
@@ -96,11 +97,10 @@ class Clips:
 
     def __init__(self, dataset: Dataset, length: int, frames: Frames) -> None:
         self._dataset, self._length, self._frames = dataset, length, frames
-        self._prefix = dataset.digest[:16]
 
     def name(self, first: int) -> str:
         """Return the name of the clip that begins with transition ``first``."""
-        return f"{self._prefix}:{first}:{self._length}"
+        return segment_name(self._dataset, first, self._length)
 
     def __call__(self, name: str) -> Images:
         """Return the images of what a clip's transitions lead to, uint8 [length, H, W, 3]."""

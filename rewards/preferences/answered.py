@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from embodied.dataset import Dataset
 from embodied.errors import UserError
+from embodied.preferences import segment_name
 from rewards.label_store import LabelStore
 from rewards.preferences.person import PersonSource
-from rewards.preferences.pool import segment_name
 from rewards.preferences.rlvlmf import Labelled
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from embodied.errors import UserError, at_least
+from embodied.preferences import segment_name
 from embodied.runs import runs_root
 from embodied.types import RewardContext, Task
 from rewards import file
@@ -19,7 +20,7 @@ from rewards.preferences.looking import ClipSource
 from rewards.preferences.model import FEATURES, Features, PreferenceReward
 from rewards.preferences.online import Loop, OnlinePreferences
 from rewards.preferences.oracle import OracleSource
-from rewards.preferences.pool import sampled, segment_name, segment_starts, segments
+from rewards.preferences.pool import sampled, segment_starts, segments
 from rewards.preferences.source import PreferenceSource
 from rewards.text2reward import REPLIES
 

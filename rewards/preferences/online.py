@@ -6,8 +6,8 @@ the k-th nearest one; then come sessions of questions, after each of which an en
 all of the past is scored again.
 
 Differences from the papers: the ensemble is fitted anew after every session, with held-out pairs;
-what was seen is kept as named fields, from which pictures are drawn when a question needs them
-(200,000 steps of the SO-101 take 60 MB, where 300 x 300 pixels took 54 GB); all of the past is
+what was seen is kept as named fields and not as pixels, pictures being drawn when a question needs
+them; all of the past is
 scored again, also where the replay buffer has wrapped around.
 """
 

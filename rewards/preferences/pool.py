@@ -50,8 +50,3 @@ def segment_starts(dataset: Dataset, length: int, count: int, seed: int) -> npt.
 def segments(dataset: Dataset, starts: npt.NDArray[np.int64], length: int) -> Transitions:
     """Return the transitions of segments, [K * length], side by side."""
     return dataset.transitions((starts[:, None] + np.arange(length)).ravel())
-
-
-def segment_name(dataset: Dataset, start: int, length: int) -> str:
-    """Return the name of a segment, as ``embodied prefer`` names its clips."""
-    return f"{dataset.digest[:16]}:{start}:{length}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from embodied.errors import UserError
+from embodied.errors import UserError, at_least
 from embodied.files import sha256_bytes, write_json
 from embodied.preferences import PreferencePairs
 from embodied.progress import progress_bar
@@ -84,7 +85,7 @@ class Pool:
     def __len__(self) -> int:
         return len(self.inputs) // self.length
 
-    @property
+    @cached_property
     def side_values(self) -> npt.NDArray[np.float32] | None:
         """The mean value of every side ``[K]``."""
         if self.values is None:
@@ -148,6 +149,7 @@ def ask(
     asking: Asking, pool: Pool, source: PreferenceSource, store: LabelStore
 ) -> tuple[Labelled, Fitted, dict[str, torch.Tensor]]:
     """Ask about pairs in sessions; return them, the last fit, and weights with normalisation."""
+    at_least(1, {"sessions": asking.sessions})
     rng = np.random.default_rng(asking.seed)
     hashes = pool.look_hashes() if asking.drop_alike else None
     every, weights = Labelled(np.zeros((0, 2), np.int64), []), None

@@ -11,7 +11,7 @@ from embodied.errors import UserError
 from embodied.files import read_json
 from embodied.formats import open_dataset
 from embodied.labels import read_labels
-from embodied.preferences import read_pairs
+from embodied.preferences import read_pairs, segment_name
 from embodied.registry import resolve
 from embodied.stages.collect import CollectConfig, collect
 from embodied.stages.label import LabelConfig, label
@@ -20,7 +20,7 @@ from embodied.stages.reward import make_reward, sample_transitions
 from rewards.gate.correlation import rank_correlation
 from rewards.label_records import Answer
 from rewards.label_store import LabelStore
-from rewards.preferences import pool, rlvlmf
+from rewards.preferences import rlvlmf
 from rewards.preferences.person import PersonAnswer, PersonSource
 from rewards.preferences.source import Comparison, Side
 
@@ -180,7 +180,7 @@ def test_what_a_person_said_becomes_a_reward(data):
     source = PersonSource()
     nothing = np.zeros((1, 2, 2, 3), np.uint8)
     for first, second in pairs:
-        sides = [Side(pool.segment_name(dataset, start, 6), nothing) for start in (first, second)]
+        sides = [Side(segment_name(dataset, start, 6), nothing) for start in (first, second)]
         request = source.request(
             Comparison("balance the pole upright on the cart", sides[0], sides[1])
         )
